@@ -1,0 +1,52 @@
+"""Steps and candidates: what an adaptation plugin takes and yields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model directory and how it was made.
+
+    path: a folder that transformers and vLLM load. step: the name of the step that made it. parameters: that
+    step's parameters as plain JSON values. parents: the paths or names of the models it was made from.
+    training_step: optimizer steps behind it, when a training step made it. label: a short name for tables.
+    """
+
+    path: Path
+    step: str = "given"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parents: tuple[str, ...] = ()
+    training_step: int | None = None
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """Where a step works and whom it tells.
+
+    output: an empty folder of the step's own; a candidate's folder lies inside it. inputs: named models that
+    the recipe hands over besides the candidate (for example {"target": Path, "donor": Path}). seed: for every
+    random choice. say: prints one progress line.
+    """
+
+    output: Path
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    seed: int = 0
+    say: Any = print
+
+
+@runtime_checkable
+class Step(Protocol):
+    """An adaptation step. A plugin registers a class under the entry-point group "darumeru.steps"; the class is a
+    frozen dataclass whose fields are the step's parameters with defaults (they are its schema in a recipe)."""
+
+    name: str
+
+    def run(self, context: StepContext, candidate: Candidate) -> Iterator[Candidate]:
+        """Make candidates from `candidate`, the best or last first use of which the recipe decides."""
+        ...

@@ -1,0 +1,64 @@
+"""The contract between the harness and whatever computes answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from darumeru.engines.request import Answer, Request
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What the user may say of an engine; each engine takes what it knows and refuses the rest by name.
+
+    model: a folder (already resolved from the Hub cache) or a server's address. tokenizer: a folder, default
+    the model's. dtype: "auto", "float32", "bfloat16", "float16". max_model_len: total tokens of prompt and
+    answer. lora: a PEFT adapter folder. extra: --engine-args, passed to the engine as they are.
+    log_file: where the engine's own logs go.
+    """
+
+    model: str
+    tokenizer: str | None = None
+    dtype: str = "auto"
+    max_model_len: int | None = None
+    seed: int = 0
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    data_parallel: int = 1
+    lora: str | None = None
+    trust_remote_code: bool = False
+    batch_size: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    log_file: str | None = None
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """One loaded model. Constructed as EngineClass(options: EngineOptions), which loads the model.
+
+    An engine that cannot do a kind of request says so in `capabilities` ("choice", "generate", "continue"),
+    which is read before any request is sent.
+    """
+
+    name: str
+    capabilities: frozenset[str]
+    max_model_len: int
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
+        """Yield (index into requests, answer) as each answer is finished, in any order.
+
+        All requests are in flight together as far as the engine can hold them. An engine that dies raises
+        EngineDied; answers already yielded stay valid. The iterator may be closed early (Ctrl-C): the
+        engine then drops what is in flight and stays usable.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give memory and child processes back; may be called twice."""
+        ...
+
+
+class EngineDied(Exception):
+    """The engine stopped in the middle of its work; the message says why in one line."""
