@@ -1,0 +1,37 @@
+"""daru_treeway_eval, extractive: how likely is each sentence of a document as one of its most important?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from darumeru.engines.request import Message
+from darumeru.errors import UserError
+from darumeru.tasks.formats.few_shot import record_ids, reversed_before
+from darumeru.tasks.formats.summarization import joined
+from darumeru.tasks.records import Record
+from darumeru.tasks.sample import Sample
+from darumeru.tasks.spec import TaskSpec
+from darumeru.tasks.template import fill
+
+
+def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wanted: int) -> list[Sample]:
+    """One sample a sentence, clustered by document, always zero-shot. gold: 1 when the sentence is in the summary.
+
+    The whole assistant message (options.answer + sentence) is scored after the user's message, which is the same
+    for all sentences of a document.
+    """
+    result = []
+    for name, record in zip(record_ids(test), test, strict=True):
+        document = joined(record, "src_sents")
+        sentences = record.need("src_sents", list)
+        chosen = record.need("extractive_summary", list)
+        if not all(isinstance(index, int) and 0 <= index < len(sentences) for index in chosen):
+            raise UserError("field `extractive_summary` must list indices of src_sents", record.where)
+        text = fill(spec.options["instruction"], {"text": document}, record.where)
+        conversation = reversed_before((), (Message("user", text),))
+        for index, sentence in enumerate(sentences):
+            gold = int(index in chosen)
+            meta = {"sentence": index, "sentences": len(sentences)}
+            continuation = spec.options["answer"] + sentence
+            result.append(Sample(spec.name, f"{name}-{index}", name, conversation, 0, gold, meta, continuation))
+    return result

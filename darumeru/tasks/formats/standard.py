@@ -1,0 +1,74 @@
+"""The record format of RefalMachine/darumeru: messages, inputs, outputs, meta."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from darumeru.errors import UserError
+from darumeru.tasks.formats.few_shot import chosen_shots, record_ids, rendered_messages, reversed_before
+from darumeru.tasks.records import Record
+from darumeru.tasks.sample import Sample
+from darumeru.tasks.spec import TaskSpec
+
+
+def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wanted: int) -> list[Sample]:
+    """One sample a record; with options.swap = [field, field] two: as it is, and with the fields and label exchanged.
+
+    options.gold: "label" (a choice), "text", "segments" (MultiQ: list of objects with `segment`) or "reference"
+    (inputs.text, for copying). options.cluster: the meta field whose equal values belong together.
+    """
+    examples = [rendered_messages(record) for record in chosen_shots(spec, shots, wanted)]
+    result: list[Sample] = []
+    for name, record in zip(record_ids(test), test, strict=True):
+        gold = _gold(spec, record)
+        meta = dict(record.values.get("meta") or {})
+        cluster = str(meta.get(spec.options["cluster"], name)) if "cluster" in spec.options else name
+        conversation = reversed_before(examples, rendered_messages(record))
+        sample = Sample(spec.name, name, cluster, conversation, len(examples), gold, meta)
+        if "swap" not in spec.options:
+            result.append(sample)
+            continue
+        exchanged = reversed_before(examples, rendered_messages(_swapped(spec, record)))
+        result.append(replace(sample, meta=meta | {"order": "given"}))
+        result.append(
+            replace(
+                sample,
+                id=f"{name}-swapped",
+                conversation=exchanged,
+                gold=_other(spec, gold),
+                meta=meta | {"order": "swapped"},
+            )
+        )
+    return result
+
+
+def _gold(spec: TaskSpec, record: Record) -> Any:
+    kind = spec.options.get("gold", "label" if spec.method == "choice" else "text")
+    if kind == "reference":
+        return record.need("inputs.text", str)
+    if kind == "segments":
+        outputs = record.need("outputs", list, str)
+        if isinstance(outputs, str):
+            return [outputs]
+        segments = [part.get("segment") if isinstance(part, dict) else None for part in outputs]
+        if not segments or not all(isinstance(segment, str) for segment in segments):
+            raise UserError("field `outputs` must list objects with `segment`", record.where)
+        return segments
+    outputs = record.need("outputs", str)
+    if kind == "label" and not any(outputs.startswith(choice) for choice in spec.choices):
+        raise UserError(f"field `outputs` is {outputs!r}, not one of {', '.join(spec.choices)}", record.where)
+    return outputs
+
+
+def _swapped(spec: TaskSpec, record: Record) -> Record:
+    first, second = spec.options["swap"]
+    inputs = dict(record.need("inputs", dict))
+    inputs[first], inputs[second] = record.need(f"inputs.{second}"), record.need(f"inputs.{first}")
+    return Record({**record.values, "inputs": inputs}, record.where)
+
+
+def _other(spec: TaskSpec, gold: str) -> str:
+    first, second = spec.choices
+    return second if gold == first else first

@@ -1,0 +1,44 @@
+"""Summaries: daru_treeway_eval (abstractive) and Gazeta."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from darumeru.engines.request import Message
+from darumeru.errors import UserError
+from darumeru.tasks.formats.few_shot import chosen_shots, record_ids, reversed_before
+from darumeru.tasks.records import Record
+from darumeru.tasks.sample import Conversation, Sample
+from darumeru.tasks.spec import TaskSpec
+from darumeru.tasks.template import fill
+
+
+def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wanted: int) -> list[Sample]:
+    """One sample a document. options: instruction (with {text}), answer, fields ("sentences" | "article")."""
+    examples = [_messages(spec, record, complete=True) for record in chosen_shots(spec, shots, wanted)]
+    result = []
+    for name, record in zip(record_ids(test), test, strict=True):
+        conversation = reversed_before(examples, _messages(spec, record, complete=False))
+        result.append(Sample(spec.name, name, name, conversation, len(examples), _texts(spec, record)[1]))
+    return result
+
+
+def joined(record: Record, name: str) -> str:
+    """A field that lists sentences, as one text."""
+    sentences = record.need(name, list)
+    if not sentences or not all(isinstance(sentence, str) for sentence in sentences):
+        raise UserError(f"field `{name}` must list sentences", record.where)
+    return " ".join(sentences)
+
+
+def _texts(spec: TaskSpec, record: Record) -> tuple[str, str]:
+    if spec.options["fields"] == "article":
+        return record.need("title", str) + "\n" + record.need("text", str), record.need("summary", str)
+    return joined(record, "src_sents"), joined(record, "summary_sents")
+
+
+def _messages(spec: TaskSpec, record: Record, complete: bool) -> Conversation:
+    document, summary = _texts(spec, record)
+    answer: str = spec.options["answer"]
+    instruction = fill(spec.options["instruction"], {"text": document}, record.where)
+    return (Message("user", instruction), Message("assistant", f"{answer} {summary}" if complete else answer))

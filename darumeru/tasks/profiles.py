@@ -1,0 +1,46 @@
+"""Profiles: named, complete sets of the choices on which paper and programs disagree (SPEC of the benchmark)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from darumeru.errors import UserError, near_names
+
+
+@dataclass(frozen=True)
+class Profile:
+    """choice_rule: "spellings" (largest probability over the answer and " " + answer) or "continuation" (the one
+    token that follows when prompt + " " + answer is tokenized). top_k: answers below this rank get probability 0.
+    subject_limit: --limit N gives N // 57 + 1 questions of each MMLU subject instead of N in all.
+    Choices that concern single tasks stand in the task's own YAML under `profiles`.
+    """
+
+    name: str
+    description: str
+    choice_rule: str = "spellings"
+    top_k: int | None = None
+    subject_limit: bool = False
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile("darumeru", "the paper's protocol with every known defect mended (default)"),
+        Profile("paper", "what the text of the paper says, word for word"),
+        Profile(
+            "llmtf-2024",
+            "what the program behind the paper's tables did (commit of 2024-07-18), sampling excepted",
+            choice_rule="continuation",
+            top_k=50,
+            subject_limit=True,
+        ),
+        Profile("llmtf-head", "the authors' current program (2026-06-24), sampling excepted", top_k=50, subject_limit=True),
+    )
+}
+
+
+def profile_named(name: str) -> Profile:
+    """The profile, or a UserError with the nearest names."""
+    if name not in PROFILES:
+        raise UserError(f"unknown profile `{name}`", near=near_names(name, PROFILES), mend=f"known: {', '.join(PROFILES)}")
+    return PROFILES[name]

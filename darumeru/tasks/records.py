@@ -1,0 +1,171 @@
+"""Records: from the Hub, from a local folder in the Hub's layout, or bundled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from darumeru.errors import UserError, near_names
+from darumeru.tasks.spec import Source
+
+SUFFIXES = (".jsonl", ".parquet")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record and where it stands ("file:line"), for messages."""
+
+    values: Mapping[str, Any]
+    where: str
+
+    def need(self, name: str, *kinds: type) -> Any:
+        """values[name], checked; UserError names file, line and field. "inputs.text" reaches into a mapping."""
+        value: Any = self.values
+        for part in name.split("."):
+            if not isinstance(value, Mapping) or part not in value or value[part] is None:
+                raise UserError(f"field `{name}` is missing", self.where)
+            value = value[part]
+        if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
+            wanted = " or ".join(kind.__name__ for kind in kinds)
+            raise UserError(f"field `{name}` must be {wanted}, is {type(value).__name__}", self.where)
+        return value
+
+
+@dataclass(frozen=True)
+class Split:
+    """The records of one split and their origin: revision ("bundled", "local" or a Hub commit) and content hash."""
+
+    records: tuple[Record, ...]
+    origin: str
+    revision: str
+    sha256: str
+
+
+def bundled_folder() -> Path:
+    """The folder of the bundled data."""
+    from darumeru.tasks.registry import tasks_folder
+
+    return tasks_folder() / "bundled"
+
+
+def split_path(folder: Path, source: Source, split: str) -> Path:
+    """Path of a split in a local data folder, without suffix: DIR/<owner>/<repository>/[<config>/]<split>."""
+    base = folder / source.repository
+    return (base / source.config if source.config else base) / split
+
+
+def load_split(source: Source, split: str, data: str) -> Split:
+    """The records of `split`. data: "hub", "bundled" or a folder.
+
+    Raises UserError for a missing split, an unreadable or empty file, a broken line, or no network.
+    """
+    if data == "hub":
+        return _from_hub(source, split)
+    folder = bundled_folder() if data == "bundled" else Path(data).expanduser()
+    if data != "bundled" and not folder.is_dir():
+        near = near_names(folder.name, [p.name for p in folder.parent.iterdir()]) if folder.parent.is_dir() else []
+        raise UserError("no such data folder", str(folder), near=near)
+    base = split_path(folder, source, split)
+    for suffix in SUFFIXES:
+        path = base.with_name(base.name + suffix)
+        if path.exists():
+            records, sha256 = _from_file(path, path.relative_to(folder).as_posix() if data == "bundled" else str(path))
+            return Split(tuple(records), str(data), "bundled" if data == "bundled" else _revision(folder, source), sha256)
+    raise UserError(
+        f"no file {base.name}.jsonl or {base.name}.parquet", str(base.parent), "`darumeru fetch` writes this layout"
+    )
+
+
+def _revision(folder: Path, source: Source) -> str:
+    path = folder / REVISIONS
+    if not path.is_file():
+        return "local"
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))
+        return str(listed["repositories"][source.repository]["revision"])
+    except (ValueError, KeyError, TypeError):
+        return "local"
+
+
+REVISIONS = "revisions.json"
+
+
+def _from_file(path: Path, shown: str) -> tuple[list[Record], str]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", shown) from error
+    if path.suffix == ".parquet":
+        records = list(_parquet(path, shown))
+    else:
+        records = list(_jsonl(content, shown))
+    if not records:
+        raise UserError("holds no records", shown)
+    return records, hashlib.sha256(content).hexdigest()
+
+
+def _jsonl(content: bytes, shown: str) -> Iterator[Record]:
+    for number, line in enumerate(content.splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f"{shown}:{number}"
+        try:
+            values = json.loads(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise UserError("is not UTF-8", where) from error
+        except ValueError as error:
+            raise UserError(f"is not JSON: {error}", where) from error
+        if not isinstance(values, dict):
+            raise UserError("a record must be a JSON object", where)
+        yield Record(values, where)
+
+
+def _parquet(path: Path, shown: str) -> Iterator[Record]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        rows: Sequence[Mapping[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
+    except pyarrow.ArrowException as error:
+        raise UserError(f"is not a readable Parquet file: {str(error).splitlines()[0]}", shown) from error
+    for number, values in enumerate(rows, 1):
+        yield Record(values, f"{shown}: row {number}")
+
+
+def _from_hub(source: Source, split: str) -> Split:
+    import datasets
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    name = source.repository + (f"/{source.config}" if source.config else "")
+    offline = "use `--data bundled`, or `darumeru fetch` on a machine with network and `--data DIR`"
+    try:
+        table = datasets.load_dataset(source.repository, source.config, split=split, revision=source.revision)
+    except RepositoryNotFoundError as error:
+        raise UserError("no such data set on the Hub, or no access to it", name, "log in with `hf auth login`") from error
+    except (ConnectionError, OfflineModeIsEnabled, LocalEntryNotFoundError, HfHubHTTPError) as error:
+        raise UserError("the Hub cannot be reached and the data set is not cached", name, offline) from error
+    except (FileNotFoundError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise UserError(f"cannot be loaded: {str(error).splitlines()[0]}", f"{name}, split {split}", offline) from error
+    hasher = hashlib.sha256()
+    records = []
+    for number, values in enumerate(table):
+        hasher.update(json.dumps(values, ensure_ascii=False, sort_keys=True, default=str).encode())
+        records.append(Record(dict(values), f"{name}, split {split}, record {number}"))
+    if not records:
+        raise UserError("holds no records", f"{name}, split {split}")
+    return Split(tuple(records), "hub", source.revision or _hub_revision(source), hasher.hexdigest())
+
+
+def _hub_revision(source: Source) -> str:
+    """The commit that a Hub data set is at, "unknown" without network."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    try:
+        return str(HfApi().dataset_info(source.repository, timeout=10).sha)
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError):
+        return "unknown"
