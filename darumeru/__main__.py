@@ -1,0 +1,3 @@
+from darumeru.cli.main import main
+
+main()

@@ -1,0 +1,75 @@
+"""A run's results as a rich table for the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from darumeru.runs.results import Results, Score, TaskScore
+
+
+def result_table(results: Results) -> Group:
+    """Tasks by group with score, interval, coverage and failure rates, then group means and Micro-Avg."""
+    manifest = results.manifest
+    table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
+    for name, justify in (("task", "left"), ("score", "right"), ("95 %", "right"), ("n", "right"), ("shots", "right"), ("notes", "left")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    groups = list(dict.fromkeys(task.group for task in results.tasks.values()))
+    for group in groups:
+        tasks = [task for task in results.tasks.values() if task.group == group]
+        mean = results.groups.get(group)
+        table.add_row(Text(group, style="bold cyan"), *_bold(mean), "", "", _reason(mean))
+        for task in tasks:
+            table.add_row(f"  {task.name}", *_cells(task.score), _coverage(task), _shots(task), _notes(task))
+    table.add_section()
+    table.add_row(Text("Micro-Avg", style="bold"), *_bold(results.micro_avg), "", "", _reason(results.micro_avg))
+    return Group(Text(_heading(manifest), style="bold"), table, Text(_footer(results), style="dim"))
+
+
+def _heading(manifest: object) -> str:
+    values = dict(manifest)  # type: ignore[call-overload]
+    limit = f", limited to {values['limit']} records a task" if values.get("limit") else ""
+    return f"{values['model']['name']}, profile {values['profile']}{limit}"
+
+
+def _footer(results: Results) -> str:
+    manifest = results.manifest
+    parts = [f"data {manifest['data']['source']}", f"engine {manifest['engine']['name']}", "greedy"]
+    parts += [
+        f"{language}: {values['symbols_per_token']:.2f} symbols/token, {values['tokens_per_word']:.2f} tokens/word"
+        for language, values in results.token_efficiency.items()
+    ]
+    if manifest.get("seconds"):
+        parts.append(f"{manifest['seconds']:.0f} s")
+    return "; ".join(parts)
+
+
+def _cells(score: Score) -> tuple[str, str]:
+    if score.value is None:
+        return "-", ""
+    interval = f"{score.low:.3f} to {score.high:.3f}" if score.low is not None and score.high is not None else ""
+    return f"{score.value:.3f}", interval
+
+
+def _bold(score: Score | None) -> tuple[Text, Text]:
+    value, interval = _cells(score or Score(None))
+    return Text(value, style="bold"), Text(interval, style="bold")
+
+
+def _reason(score: Score | None) -> Text:
+    return Text(score.reason or "" if score else "", style="dim")
+
+
+def _coverage(task: TaskScore) -> str:
+    return str(task.n) if task.n == task.expected else f"{task.n}/{task.expected}"
+
+
+def _shots(task: TaskScore) -> str:
+    return str(task.num_fewshot) if task.shots_used == task.num_fewshot else f"{task.shots_used:.1f} of {task.num_fewshot}"
+
+
+def _notes(task: TaskScore) -> Text:
+    if task.error:
+        return Text(task.error, style="red")
+    return Text(", ".join(f"{name} {100 * value:.0f} %" for name, value in task.rates.items() if value > 0), style="yellow")

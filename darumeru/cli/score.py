@@ -1,0 +1,34 @@
+"""`darumeru score`: metrics again from the stored answers, no model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    app.command(help="Compute a run's scores again from its stored answers; no model is loaded.")(score)
+
+
+def score(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print results.json on stdout.")] = False,
+) -> None:
+    from rich.console import Console
+
+    from darumeru.cli.result_table import result_table
+    from darumeru.runs.manifest import read_manifest
+    from darumeru.runs.score import RESULTS, score_run
+    from darumeru.runs.store import SampleStore
+
+    manifest = read_manifest(run)
+    with SampleStore(run):
+        results = score_run(run, manifest)
+    if as_json:
+        typer.echo((run / RESULTS).read_text(encoding="utf-8"), nl=False)
+    else:
+        Console().print(result_table(results))
+    if results.failed:
+        raise typer.Exit(1)

@@ -1,0 +1,110 @@
+"""`darumeru tasks`: list, show and validate tasks."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    tasks = typer.Typer(help="List, show and check tasks.", no_args_is_help=True)
+    tasks.command("list", help="All tasks and groups.")(list_tasks)
+    tasks.command("show", help="One task: what it asks, how it is scored, where its data come from.")(show)
+    tasks.command("validate", help="Check a task file (or a folder of them).")(validate)
+    tasks.command("path", help="Folder of the task definitions.")(path)
+    app.add_typer(tasks, name="tasks")
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ProfileName = Annotated[str, typer.Option(help="darumeru, paper, llmtf-2024 or llmtf-head.")]
+
+
+def list_tasks(
+    profile: ProfileName = "darumeru",
+    source: Annotated[str, typer.Option(help='"darumeru" or "lm-eval".')] = "darumeru",
+    language: Annotated[str | None, typer.Option(help="Only tasks in this language (ru, en).")] = None,
+    as_json: Json = False,
+) -> None:
+    if source == "lm-eval":
+        from darumeru.lm_eval_bridge import print_tasks
+
+        print_tasks(language, as_json)
+        return
+    from darumeru.errors import UserError
+    from darumeru.tasks.registry import load_registry
+
+    if source != "darumeru":
+        raise UserError(f"unknown source `{source}`", "--source", "known: darumeru, lm-eval")
+    registry = load_registry(profile)
+    specs = [spec for spec in registry.specs.values() if language in (None, spec.language)]
+    if as_json:
+        fields = ("name", "group", "method", "metrics", "score", "language", "leaderboard", "description")
+        typer.echo(json.dumps([{field: getattr(spec, field) for field in fields} for spec in specs], ensure_ascii=False, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("task", "group", "method", "score", "what it asks"):
+        table.add_column(name, no_wrap=name != "what it asks")
+    for spec in specs:
+        shown = spec.name if spec.leaderboard else f"{spec.name} *"
+        table.add_row(shown, spec.group, spec.method, " + ".join(spec.score), spec.description)
+    Console().print(table, "* not among the 17 of Micro-Avg. Groups and globs select tasks too: --tasks DaruMERA,'darumeru/cp_*'")
+
+
+def show(name: Annotated[str, typer.Argument(help="Task name.")], profile: ProfileName = "darumeru", as_json: Json = False) -> None:
+    from dataclasses import asdict
+
+    from darumeru.metrics import metric
+    from darumeru.tasks.registry import load_registry
+
+    registry = load_registry(profile)
+    for spec in registry.select([name]):
+        values: dict[str, Any] = asdict(spec)
+        if as_json:
+            typer.echo(json.dumps(values, ensure_ascii=False, indent=2))
+            continue
+        source = spec.source
+        typer.echo(f"{spec.name} ({spec.group}, profile {profile})\n  {spec.description}")
+        typer.echo(f"  asked by: {spec.method}" + (f" among {', '.join(spec.choices)}" if spec.choices else ""))
+        typer.echo(f"  score: mean of {', '.join(spec.score)}" if len(spec.score) > 1 else f"  score: {spec.score[0]}")
+        for one in spec.metrics:
+            typer.echo(f"    {one}: {metric(one).description}")
+        place = "/".join(filter(None, (source.repository, source.config)))
+        typer.echo(f"  data: {place}, split {source.test}; examples from {source.shots or 'none'}")
+        typer.echo(f"  answer budget: {spec.max_new_tokens} tokens; defined by {registry.origins[spec.name]}")
+        for sentence in spec.differs:
+            typer.echo(f"  differs: {sentence}")
+
+
+def validate(
+    place: Annotated[str, typer.Argument(help="A YAML file or a folder of them.")],
+    data: Annotated[str | None, typer.Option(help='Also read the records: "bundled", "hub" or a folder.')] = None,
+    as_json: Json = False,
+) -> None:
+    from darumeru.tasks.formats import sample_maker
+    from darumeru.tasks.profiles import PROFILES
+    from darumeru.tasks.records import load_split
+    from darumeru.tasks.validation import read_tasks
+
+    names = []
+    for profile in PROFILES:
+        specs = read_tasks(place, profile)
+        names = [spec.name for spec in specs]
+        for spec in specs:
+            maker = sample_maker(spec.format, spec.name)
+            if data and profile == "darumeru":
+                test = load_split(spec.source, spec.source.test, data).records
+                shots = load_split(spec.source, spec.source.shots, data).records if spec.source.shots else ()
+                for sample in maker(spec, test, shots, 5):
+                    sample.conversation(sample.most)
+    typer.echo(json.dumps({"valid": names}, ensure_ascii=False) if as_json else f"valid: {', '.join(names)}")
+
+
+def path(lm_eval: Annotated[bool, typer.Option("--lm-eval", help="The folder for lm_eval --include_path.")] = False) -> None:
+    from darumeru.tasks.registry import tasks_folder
+
+    typer.echo(str((tasks_folder() / "lm_eval" if lm_eval else tasks_folder()).resolve()))

@@ -1,0 +1,1 @@
+"""From messages to token ids: chat templates, exactly one BOS, choice tokens, the few-shot budget."""

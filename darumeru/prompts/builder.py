@@ -1,0 +1,109 @@
+"""The prompt builder of one model: text and token ids of a conversation, once, with exactly one BOS."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from darumeru.engines.request import Message
+from darumeru.errors import UserError
+from darumeru.prompts.chat_template import ChatTemplate
+
+
+@dataclass(frozen=True)
+class PromptOptions:
+    """system_prompt: put before every conversation. thinking: let a thinking model think. chat_template: a file
+    that replaces the model's own, or "none" for the plain format of foundation models."""
+
+    system_prompt: str | None = None
+    thinking: bool = False
+    chat_template: str | None = None
+
+
+class PromptBuilder:
+    """Renders and tokenizes for one tokenizer (a transformers tokenizer, duck-typed)."""
+
+    def __init__(self, tokenizer: Any, options: PromptOptions = PromptOptions()) -> None:
+        self.tokenizer = tokenizer
+        self.options = options
+        self.template = _template(tokenizer, options)
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether a chat template is used; a model without one is taken for a foundation model."""
+        return self.template.source is not None
+
+    @cached_property
+    def template_hash(self) -> str:
+        """Hash over everything that shapes a prompt beside the messages."""
+        parts = [self.template.source, dict(self.template.variables), self.options.system_prompt]
+        return hashlib.sha256(json.dumps(parts, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
+
+    def text(self, messages: Sequence[Message]) -> str:
+        """The rendered conversation."""
+        return self.template.render(self.conversation(messages))
+
+    def conversation(self, messages: Sequence[Message]) -> tuple[Message, ...]:
+        """The messages with the system prompt of the options in front."""
+        system = (Message("system", self.options.system_prompt),) if self.options.system_prompt else ()
+        return (*system, *messages)
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of rendered texts, each beginning with exactly one BOS when this tokenizer uses one."""
+        if not texts:
+            return []
+        encoded: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        return [self._one_bos(ids) for ids in encoded]
+
+    def tokens(self, text: str) -> list[int]:
+        """Ids of a text that stands inside a prompt: no special tokens are added."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def _one_bos(self, ids: list[int]) -> list[int]:
+        bos = self.tokenizer.bos_token_id
+        if bos is None:
+            return ids
+        start = 0
+        while start < len(ids) and ids[start] == bos:
+            start += 1
+        return [bos, *ids[start:]] if start or self._adds_bos else ids
+
+    @cached_property
+    def _adds_bos(self) -> bool:
+        return list(self.tokenizer("")["input_ids"])[:1] == [self.tokenizer.bos_token_id]
+
+    @cached_property
+    def adds_leading_space(self) -> bool:
+        """Whether the tokenizer itself puts a space before a text (SentencePiece's dummy prefix)."""
+        first = self.tokens("а")[:1]
+        return bool(first) and first == self.tokens(" а")[:1] and len(self.tokens("а")) == len(self.tokens(" а"))
+
+
+def _template(tokenizer: Any, options: PromptOptions) -> ChatTemplate:
+    source = getattr(tokenizer, "chat_template", None)
+    if isinstance(source, dict):
+        source = source.get("default") or next(iter(source.values()), None)
+    if options.chat_template == "none":
+        source = None
+    elif options.chat_template:
+        path = Path(options.chat_template).expanduser()
+        if not path.is_file():
+            raise UserError("no such chat template file", str(path))
+        source = path.read_text(encoding="utf-8")
+    special = {name: value for name, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
+    return ChatTemplate(source, special, {"enable_thinking": options.thinking})
+
+
+def load_tokenizer(folder: str, trust_remote_code: bool = False) -> Any:
+    """The transformers tokenizer of a model folder; UserError when it cannot be read."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"the tokenizer cannot be read: {str(error).splitlines()[0]}", folder) from error

@@ -1,0 +1,83 @@
+"""Rendering a conversation to text, its last assistant message left open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from darumeru.engines.request import Message
+from darumeru.errors import UserError
+
+# Marks where an open message ends in a rendered conversation. Templates trim white space, never letters.
+_OPEN_END = "dArUmErUoPeNeNd"
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """A Jinja chat template with the names it may use (bos_token, eos_token, ...).
+
+    source None = the plain format of foundation models: user messages end in one line feed, answers in two, an
+    open answer stands as it is. variables: switches for the template, such as enable_thinking.
+    """
+
+    source: str | None
+    special_tokens: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The prompt as text. A last assistant message is left open exactly where its content ends; after a last
+        user message the template's generation prompt follows. Raises UserError when the template refuses."""
+        if self.source is None:
+            return _plain(messages)
+        opened = messages[-1].role == "assistant"
+        shown = [{"role": message.role, "content": message.content} for message in messages]
+        if not opened:
+            return self._filled(shown, generation_prompt=True)
+        shown[-1]["content"] += _OPEN_END
+        text = self._filled(shown, generation_prompt=False)
+        cut = text.rfind(_OPEN_END)
+        if cut < 0:
+            raise UserError("the chat template leaves out the last assistant message", "chat template")
+        return text[:cut]
+
+    def _filled(self, messages: list[dict[str, str]], generation_prompt: bool) -> str:
+        import jinja2
+
+        try:
+            return str(
+                self._compiled.render(
+                    messages=messages,
+                    add_generation_prompt=generation_prompt,
+                    **{"bos_token": "", "eos_token": "", **self.special_tokens},
+                    **self.variables,
+                )
+            )
+        except jinja2.TemplateError as error:
+            roles = ", ".join(dict.fromkeys(message["role"] for message in messages))
+            raise UserError(f"the chat template refuses messages of the roles {roles}: {error}", "chat template") from error
+
+    @cached_property
+    def _compiled(self) -> Any:
+        from jinja2 import TemplateError
+        from jinja2.exceptions import TemplateSyntaxError
+        from transformers.utils.chat_template_utils import _compile_jinja_template
+
+        try:
+            return _compile_jinja_template(self.source)
+        except TemplateSyntaxError as error:
+            raise UserError(f"is not a Jinja template: {error}", f"chat template, line {error.lineno}") from error
+        except TemplateError as error:
+            raise UserError(f"is not a Jinja template: {error}", "chat template") from error
+
+
+def _plain(messages: Sequence[Message]) -> str:
+    parts = []
+    for number, message in enumerate(messages):
+        last = number == len(messages) - 1
+        if message.role == "assistant":
+            parts.append(message.content if last else f"{message.content}\n\n")
+        else:
+            parts.append(f"{message.content}\n")
+    return "".join(parts)

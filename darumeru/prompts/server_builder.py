@@ -1,0 +1,31 @@
+"""Prompts for a server whose tokenizer is not at hand: messages only, no token ids."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from darumeru.errors import UserError
+from darumeru.prompts.builder import PromptBuilder, PromptOptions
+from darumeru.prompts.chat_template import ChatTemplate
+
+
+class ServerPromptBuilder(PromptBuilder):
+    """Leaves template and tokenizer to the server. Lengths are unknown, so shots are never dropped; whatever needs
+    token ids (copying, extractive summaries, the token-continuation rule) raises UserError."""
+
+    def __init__(self, options: PromptOptions = PromptOptions()) -> None:
+        self.tokenizer = None
+        self.options = options
+        self.template = ChatTemplate(None)
+        self.template_hash = hashlib.sha256(f"server:{options.system_prompt}:{options.thinking}".encode()).hexdigest()
+
+    @property
+    def is_chat(self) -> bool:
+        return True
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[] for _ in texts]
+
+    def tokens(self, text: str) -> list[int]:
+        raise UserError("this task needs the model's tokenizer", "--tokenizer", "name the folder or Hub id of the tokenizer")

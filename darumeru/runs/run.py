@@ -1,0 +1,103 @@
+"""A finished (or interrupted) run on disk, as a value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from darumeru.errors import UserError
+from darumeru.runs.files import content_hash, file_hash
+from darumeru.runs.manifest import read_manifest
+from darumeru.runs.results import SCHEMA, Results
+from darumeru.runs.row import SampleRow
+from darumeru.runs.score import RESULTS
+from darumeru.runs.store import SampleStore
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder: manifest, results, and its samples on demand."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+    results: Results
+
+    @property
+    def name(self) -> str:
+        """The model's name as tables show it."""
+        return str(self.manifest["model"]["name"])
+
+    def rows(self, task: str) -> Iterator[SampleRow]:
+        """The stored samples of a task."""
+        return SampleStore(self.path).rows(task)
+
+
+def load_run(path: str | Path, *, finished: bool = True, check_samples: bool = False) -> Run:
+    """Read a run folder.
+
+    finished: refuse a run that was interrupted. check_samples: compare the sample files with the hashes in
+    results.json. Raises UserError for a folder that is not a run, of a newer schema, unfinished, or edited by hand.
+    """
+    run = Path(path).expanduser()
+    manifest = read_manifest(run)
+    if finished and manifest.get("status") != "finished":
+        raise UserError("the run is not finished", str(run), "the same `darumeru run` command goes on")
+    file = run / RESULTS
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError("has no results.json yet", str(run), "`darumeru score` computes it") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"is broken: {error}", str(file), "`darumeru score` computes it again") from error
+    if not isinstance(document, dict) or not isinstance(document.get("schema"), int):
+        raise UserError("is not the results of a run: `schema` is missing", str(file))
+    if document["schema"] > SCHEMA:
+        raise UserError(f"has schema {document['schema']}, this darumeru reads up to {SCHEMA}", str(file), "update darumeru")
+    claimed = document.pop("checksum", None)
+    if claimed != content_hash(document):
+        raise UserError("was edited by hand: its checksum differs", str(file), "`darumeru score` computes it again")
+    results = Results.from_dict(document)
+    if check_samples:
+        _check_files(run, results)
+    return Run(run, manifest, results)
+
+
+def _check_files(run: Path, results: Results) -> None:
+    for name, claimed in results.files.items():
+        path = run / name
+        if not path.is_file() or file_hash(path) != claimed:
+            raise UserError("differs from what results.json was computed from", str(path), "`darumeru score` it again")
+
+
+def load_runs(paths: Sequence[str | Path] | str | Path) -> pandas.DataFrame:
+    """Scores of runs as a pandas DataFrame: one line a run and task, with value, low, high, n, expected and rates."""
+    import pandas
+
+    lines = []
+    for path in [paths] if isinstance(paths, str | Path) else paths:
+        run = load_run(path)
+        for name, task in run.results.tasks.items():
+            lines.append(
+                {
+                    "run": str(path),
+                    "model": run.name,
+                    "profile": run.manifest["profile"],
+                    "task": name,
+                    "group": task.group,
+                    "value": task.score.value,
+                    "low": task.score.low,
+                    "high": task.score.high,
+                    "n": task.n,
+                    "expected": task.expected,
+                    "num_fewshot": task.num_fewshot,
+                    "limited": task.limited,
+                    **{f"rate_{rate}": value for rate, value in task.rates.items()},
+                }
+            )
+    return pandas.DataFrame(lines)

@@ -1,0 +1,177 @@
+"""From stored answers to scores: no model, no data, the same numbers every time."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from darumeru.metrics import metric as metric_named
+from darumeru.metrics.statistic import FloatArray, Statistic, bootstrap
+from darumeru.runs.files import content_hash, file_hash, to_json, write_atomically
+from darumeru.runs.results import Results, Score, TaskScore
+from darumeru.runs.row import SampleRow
+from darumeru.runs.store import SAMPLES, SampleStore, sample_file
+from darumeru.runs.stored_plan import PLAN, StoredTask, read_plan
+from darumeru.tasks.registry import LEADERBOARD_GROUPS
+
+RESULTS = "results.json"
+BENCHMARK_TASKS = 17
+
+
+@dataclass(frozen=True)
+class _Resampled:
+    """A score with the bootstrap scores behind its interval."""
+
+    score: Score
+    resamples: FloatArray | None
+
+
+def score_run(run: Path, manifest: Mapping[str, Any], failures: Mapping[str, str] | None = None) -> Results:
+    """Score all tasks of RUN/plan.json from RUN/samples and write RUN/results.json.
+
+    manifest: embedded in the results; its seed and resamples are used. failures: task -> error of this run.
+    """
+    store = SampleStore(run)
+    seed, resamples = int(manifest["seed"]), int(manifest["resamples"])
+    scored: dict[str, TaskScore] = {}
+    spread: dict[str, _Resampled] = {}
+    texts: list[tuple[str, Mapping[str, Any]]] = []
+    for task in read_plan(run):
+        wanted = {(name, fingerprint) for name, fingerprint in task.samples.items()}
+        found = {row.id: row for row in store.rows(task.name) if (row.id, row.fingerprint) in wanted}
+        rows = [found[name] for name in task.samples if name in found]
+        texts += [(task.language, row.meta) for row in rows if "text_tokens" in row.meta]
+        error = task.error or (failures or {}).get(task.name)
+        scored[task.name], spread[task.name] = score_task(task, rows, seed, resamples, error)
+    groups = _groups(scored, spread)
+    micro = _micro_avg(scored, spread)
+    files = {PLAN: file_hash(run / PLAN)}
+    for name in scored:
+        path = run / SAMPLES / sample_file(name)
+        if path.exists():
+            files[f"{SAMPLES}/{path.name}"] = file_hash(path)
+    results = Results(scored, groups, micro, token_efficiency(texts), manifest, files)
+    document = results.to_dict()
+    document["checksum"] = content_hash(document)
+    write_atomically(run / RESULTS, to_json(document))
+    return results
+
+
+def score_task(
+    task: StoredTask, rows: Sequence[SampleRow], seed: int, resamples: int, error: str | None
+) -> tuple[TaskScore, _Resampled]:
+    """The scores of one task from its answered rows."""
+    metrics: dict[str, _Resampled] = {}
+    main = _Resampled(Score(None, reason=error or "no sample was answered"), None)
+    if rows:
+        statistics = {name: metric_named(name).statistic(rows) for name in task.metrics}
+        task_seed = seed * 1_000_003 + zlib.crc32(task.name.encode())
+        metrics = {name: _resampled([one], resamples, task_seed) for name, one in statistics.items()}
+        main = _resampled([statistics[name] for name in task.score], resamples, task_seed)
+    expected = len(task.samples) + len(task.overlong)
+    return (
+        TaskScore(
+            name=task.name,
+            group=task.group,
+            score=main.score,
+            metrics={name: one.score for name, one in metrics.items()},
+            n=len(rows),
+            expected=expected,
+            rates=_rates(task, rows, expected),
+            num_fewshot=task.num_fewshot,
+            shots_used=round(float(np.mean([row.num_fewshot for row in rows])), 4) if rows else 0.0,
+            error=error or _incomplete(task, rows),
+            limited=task.limited,
+            leaderboard=task.leaderboard,
+        ),
+        main,
+    )
+
+
+def _incomplete(task: StoredTask, rows: Sequence[SampleRow]) -> str | None:
+    if task.overlong:
+        return f"{len(task.overlong)} prompts do not fit (raise --max-length if the model's context allows it)"
+    missing = len(task.samples) - len(rows)
+    return f"{missing} samples are not answered yet (the same `darumeru run` command goes on)" if missing else None
+
+
+def _rates(task: StoredTask, rows: Sequence[SampleRow], expected: int) -> dict[str, float]:
+    metric = metric_named(task.score[0])
+    n = max(len(rows), 1)
+    return {
+        "unparsed": sum(metric.unparsed(row) for row in rows) / n,
+        "empty": sum(row.answer.text is not None and not row.answer.text.strip() for row in rows) / n,
+        "truncated": sum(row.answer.finish_reason == "length" for row in rows) / n,
+        "overlong": len(task.overlong) / max(expected, 1),
+    }
+
+
+def _resampled(statistics: Sequence[Statistic], resamples: int, seed: int) -> _Resampled:
+    """The unweighted mean of statistics over the same clusters, resampled together."""
+    values = [statistic.value for statistic in statistics]
+    value = float(np.mean(values))
+    if not np.isfinite(value):
+        return _Resampled(Score(None, reason="the score has no meaning for these answers"), None)
+    if len(statistics[0].clusters) < 2 or resamples == 0:
+        return _Resampled(Score(value), None)
+    drawn = np.mean([bootstrap(statistic, resamples, seed) for statistic in statistics], axis=0)
+    finite = drawn[np.isfinite(drawn)]
+    if not finite.size:
+        return _Resampled(Score(value), None)
+    low, high = np.quantile(finite, [0.025, 0.975])
+    return _Resampled(Score(value, float(low), float(high)), np.where(np.isfinite(drawn), drawn, value))
+
+
+def _mean(names: Sequence[str], scored: Mapping[str, TaskScore], spread: Mapping[str, _Resampled]) -> Score:
+    """Unweighted mean of task scores; tasks are resampled independently of each other."""
+    incomplete = [name for name in names if not scored[name].complete or scored[name].score.value is None]
+    if incomplete:
+        return Score(None, reason=f"{', '.join(incomplete)} {'is' if len(incomplete) == 1 else 'are'} incomplete")
+    value = float(np.mean([scored[name].score.value for name in names]))
+    drawn = [spread[name].resamples for name in names]
+    if all(one is None for one in drawn):
+        return Score(value)
+    filled = [one if one is not None else scored[name].score.value for name, one in zip(names, drawn, strict=True)]
+    low, high = np.quantile(sum(filled[1:], start=np.asarray(filled[0])) / len(names), [0.025, 0.975])
+    return Score(value, float(low), float(high))
+
+
+def _groups(scored: Mapping[str, TaskScore], spread: Mapping[str, _Resampled]) -> dict[str, Score]:
+    result = {}
+    for group, size in _GROUP_SIZES.items():
+        names = [name for name, task in scored.items() if task.group == group and task.leaderboard]
+        if len(names) == size:
+            result[group] = _mean(names, scored, spread)
+        elif names:
+            result[group] = Score(None, reason=f"{len(names)} of the group's {size} tasks were run")
+    return result
+
+
+_GROUP_SIZES = dict(zip(LEADERBOARD_GROUPS, (3, 8, 2, 2, 2), strict=True))
+
+
+def _micro_avg(scored: Mapping[str, TaskScore], spread: Mapping[str, _Resampled]) -> Score:
+    names = [name for name, task in scored.items() if task.leaderboard and task.group in LEADERBOARD_GROUPS]
+    if len(names) != BENCHMARK_TASKS:
+        return Score(None, reason=f"{len(names)} of the benchmark's {BENCHMARK_TASKS} tasks were run")
+    return _mean(names, scored, spread)
+
+
+def token_efficiency(texts: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, dict[str, float]]:
+    """Symbols per token and tokens per word of the copying tasks' texts, by language (paper, section 2.1)."""
+    sums: dict[str, Counter[str]] = {}
+    for language, meta in texts:
+        sums.setdefault(language, Counter()).update({key: meta[key] for key in ("text_tokens", "text_symbols", "text_words")})
+    return {
+        language: {
+            "symbols_per_token": total["text_symbols"] / max(total["text_tokens"], 1),
+            "tokens_per_word": total["text_tokens"] / max(total["text_words"], 1),
+        }
+        for language, total in sorted(sums.items())
+    }

@@ -1,0 +1,27 @@
+"""Checking task files before they are used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from darumeru.errors import UserError
+from darumeru.metrics import metric
+from darumeru.tasks.registry import read_task_file
+from darumeru.tasks.spec import TaskSpec, parse_spec
+
+
+def read_tasks(place: str, profile: str) -> list[TaskSpec]:
+    """All tasks of a YAML file or folder, with their metrics checked; UserError for the first that is wrong."""
+    path = Path(place).expanduser()
+    if not path.exists():
+        raise UserError("no such task file or folder", place)
+    files = [path] if path.is_file() else sorted(path.glob("**/*.yaml"))
+    if not files:
+        raise UserError("holds no .yaml file", place)
+    specs = []
+    for file in files:
+        spec = parse_spec(read_task_file(file).document, profile, str(file))
+        for name in spec.metrics:
+            metric(name)
+        specs.append(spec)
+    return specs
