@@ -1,0 +1,29 @@
+"""Tensor-level checkpoint I/O.
+
+`open_checkpoint` reads headers only. `write_checkpoint` rewrites the shards that hold a changed tensor and links all
+others, so an 8B model costs the memory of a few row chunks and the time of its embeddings.
+"""
+
+from lep_plugins.checkpoint_folder import Checkpoint, open_checkpoint, with_vocab_size
+from lep_plugins.checkpoint_names import VocabularyTensors, text_config
+from lep_plugins.checkpoint_output import check_disk, check_memory, check_output
+from lep_plugins.checkpoint_read import TensorEntry, read_json
+from lep_plugins.checkpoint_write import TOKENIZER_FILES, Progress, Replacement, SavesTokenizer, write_checkpoint
+
+__all__ = [
+    "TOKENIZER_FILES",
+    "Checkpoint",
+    "Progress",
+    "Replacement",
+    "SavesTokenizer",
+    "TensorEntry",
+    "VocabularyTensors",
+    "check_disk",
+    "check_memory",
+    "check_output",
+    "open_checkpoint",
+    "read_json",
+    "text_config",
+    "with_vocab_size",
+    "write_checkpoint",
+]

@@ -1,0 +1,129 @@
+"""An opened model folder: what it holds, and lazy reading of its tensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from darumeru.errors import UserError, near_names
+from lep_plugins import checkpoint_read
+from lep_plugins.checkpoint_names import VocabularyTensors, embedding_scales, find_vocabulary_tensors, text_config
+from lep_plugins.checkpoint_read import CHUNK_BYTES, Shard, TensorEntry, check_finite
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An opened model folder. config: config.json. shards: its safetensors files. sharded: joined by an index."""
+
+    path: Path
+    config: Mapping[str, Any]
+    shards: tuple[Shard, ...]
+    sharded: bool
+
+    @cached_property
+    def tensors(self) -> dict[str, TensorEntry]:
+        """Every tensor by name."""
+        return {entry.name: entry for shard in self.shards for entry in shard.tensors}
+
+    @cached_property
+    def vocabulary(self) -> VocabularyTensors:
+        """The names of embedding and head (see checkpoint_names)."""
+        return find_vocabulary_tensors(self.config, self.tensors, str(self.path))
+
+    @property
+    def embedding_name(self) -> str:
+        return self.vocabulary.embedding
+
+    @property
+    def head_name(self) -> str | None:
+        """None when the head is tied to the embedding."""
+        return self.vocabulary.head
+
+    @property
+    def tied(self) -> bool:
+        return self.vocabulary.tied
+
+    @property
+    def vocab_rows(self) -> int:
+        """Rows of the embedding matrix (the vocabulary with its padding rows)."""
+        return self.tensors[self.embedding_name].shape[0]
+
+    @property
+    def hidden_size(self) -> int:
+        """Columns of the embedding matrix."""
+        return self.tensors[self.embedding_name].shape[1]
+
+    @property
+    def architecture(self) -> str:
+        """The class named in config.json, for example LlamaForCausalLM."""
+        names = self.config.get("architectures") or [self.config.get("model_type", "unknown")]
+        return str(names[0])
+
+    @property
+    def scales(self) -> dict[str, float]:
+        """Factors the architecture applies to embeddings or logits, by config field."""
+        return embedding_scales(self.config)
+
+    def entry(self, name: str) -> TensorEntry:
+        """A tensor's place. UserError when there is none of that name."""
+        if name not in self.tensors:
+            raise UserError(f"no tensor {name}", str(self.path), near=near_names(name, self.tensors))
+        return self.tensors[name]
+
+    def rows(self, name: str, start: int = 0, stop: int | None = None) -> torch.Tensor:
+        """Rows [start, stop) of a tensor, all by default."""
+        entry = self.entry(name)
+        height = entry.shape[0] if entry.shape else 1
+        return checkpoint_read.read_rows(entry, start, height if stop is None else stop)
+
+    def chunks(
+        self, name: str, chunk_bytes: int = CHUNK_BYTES, finite: bool = False
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """All rows in order as (first row, rows). finite: UserError at the first NaN or infinity."""
+        for start, rows in checkpoint_read.row_chunks(self.entry(name), chunk_bytes):
+            if finite:
+                check_finite(rows, f"{self.path}: {name}", start)
+            yield start, rows
+
+    def gather(
+        self,
+        name: str,
+        ids: np.ndarray[Any, np.dtype[np.int64]],
+        dtype: torch.dtype | None = None,
+        finite: bool = False,
+    ) -> torch.Tensor:
+        """The rows `ids` (ascending), len(ids) x columns, in `dtype` (the tensor's own by default)."""
+        rows = checkpoint_read.gather_rows(self.entry(name), ids, dtype)
+        if finite and not torch.isfinite(rows).all():
+            bad = int(ids[int(torch.nonzero(~torch.isfinite(rows).all(1))[0])])
+            raise UserError(f"NaN or infinity in row {bad}", f"{self.path}: {name}", "the model's weights are damaged")
+        return rows
+
+
+def open_checkpoint(path: Path | str) -> Checkpoint:
+    """Open a model folder, reading config.json and safetensors headers only.
+
+    UserError: no such folder, no safetensors, missing, truncated or corrupted files, an index that does not fit.
+    """
+    folder = Path(path)
+    shards, sharded = checkpoint_read.read_shards(folder)
+    config = checkpoint_read.read_json(folder / "config.json")
+    return Checkpoint(folder, config, shards, sharded)
+
+
+def with_vocab_size(config: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """config.json with another vocab_size, in the nested language model's part where there is one."""
+    changed = json.loads(json.dumps(config))
+    part = text_config(changed)
+    assert isinstance(part, dict)
+    part["vocab_size"] = rows
+    if "vocab_size" in changed:
+        changed["vocab_size"] = rows
+    return dict(changed)

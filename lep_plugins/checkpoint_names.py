@@ -1,0 +1,109 @@
+"""Which tensors of a checkpoint are the embedding and the head, told from config.json and the tensor names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from darumeru.errors import UserError, near_names
+from lep_plugins.checkpoint_read import TensorEntry, row_chunks
+
+EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings", "tok_embeddings", "embeddings")
+HEADS = ("lm_head", "embed_out", "output_layer", "output")
+TEXT_CONFIGS = ("text_config", "llm_config", "language_config")
+PER_LAYER = "embed_tokens_per_layer"
+
+SCALES = ("embedding_multiplier", "scale_emb", "logit_scale", "logits_scaling", "lm_head_multiplier", "mup_width_scale")
+"""Config fields by which some architectures scale embeddings or logits; LEP needs them equal in all its models."""
+
+
+@dataclass(frozen=True)
+class VocabularyTensors:
+    """embedding: name of the input rows. head: name of the output rows, None when tied. tied: one matrix for both.
+
+    copies: names of redundant copies of the tied matrix on disk (dropped on writing).
+    """
+
+    embedding: str
+    head: str | None
+    tied: bool
+    copies: tuple[str, ...] = ()
+
+
+def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of config.json that describes the language model (the whole of it, or a nested text_config)."""
+    for key in TEXT_CONFIGS:
+        if isinstance(config.get(key), Mapping):
+            return config[key]  # type: ignore[no-any-return]
+    return config
+
+
+def embedding_scales(config: Mapping[str, Any]) -> dict[str, float]:
+    """The scale factors a config states, by field name."""
+    text = text_config(config)
+    return {key: text[key] for key in SCALES if text.get(key) is not None}
+
+
+def find_vocabulary_tensors(
+    config: Mapping[str, Any], tensors: Mapping[str, TensorEntry], where: str
+) -> VocabularyTensors:
+    """Name the embedding and the head. UserError: none or several, a size that config.json contradicts, a head
+    bias, per-layer embeddings, a tied flag that the weights contradict."""
+    rows = text_config(config).get("vocab_size", config.get("vocab_size"))
+    if not isinstance(rows, int):
+        raise UserError("no vocab_size in config.json", where)
+    refused = [name for name in tensors if PER_LAYER in name or _last(name) in {f"{head}.bias" for head in HEADS}]
+    if refused:
+        raise UserError(f"tensor {refused[0]} is not supported", where, "no head bias, no per-layer embeddings")
+    embeddings = _matches(tensors, EMBEDDINGS, rows)
+    heads = [name for name in _matches(tensors, HEADS, rows) if name not in embeddings]
+    if len(embeddings) > 1 or len(heads) > 1:
+        raise UserError(f"more than one vocabulary matrix: {', '.join(embeddings + heads)}", where)
+    tied = _tied_flag(config)
+    if not embeddings:
+        if tied and heads:
+            return VocabularyTensors(heads[0], None, True)
+        near = near_names("model.embed_tokens.weight", tensors)
+        if other := _matches(tensors, EMBEDDINGS, None):
+            height = tensors[other[0]].shape[0]
+            raise UserError(f"config.json says vocab_size {rows} but tensor {other[0]} has {height} rows", where)
+        raise UserError(f"no embedding tensor with {rows} rows (vocab_size in config.json)", where, near=near)
+    embedding, head = embeddings[0], heads[0] if heads else None
+    if head is None:
+        if tied is False:
+            raise UserError("tie_word_embeddings is false but there is no output head tensor", where)
+        return VocabularyTensors(embedding, None, True)
+    if tied:
+        if not _same_bytes(tensors[embedding], tensors[head]):
+            mend = "set tie_word_embeddings to false in config.json if the head is its own matrix"
+            raise UserError(f"tie_word_embeddings is true but {head} differs from {embedding}", where, mend)
+        return VocabularyTensors(embedding, None, True, (head,))
+    return VocabularyTensors(embedding, head, False)
+
+
+def _last(name: str) -> str:
+    return ".".join(name.split(".")[-2:])
+
+
+def _matches(tensors: Mapping[str, TensorEntry], modules: tuple[str, ...], rows: int | None) -> list[str]:
+    wanted = {f"{module}.weight" for module in modules}
+    found = {name: entry for name, entry in tensors.items() if _last(name) in wanted and len(entry.shape) == 2}
+    return [name for name, entry in found.items() if rows is None or entry.shape[0] == rows]
+
+
+def _tied_flag(config: Mapping[str, Any]) -> bool | None:
+    # A nested config often leaves the flag to its parent; the outermost one that is stated counts.
+    for part in (config, text_config(config)):
+        if isinstance(part.get("tie_word_embeddings"), bool):
+            return bool(part["tie_word_embeddings"])
+    return None
+
+
+def _same_bytes(one: TensorEntry, other: TensorEntry) -> bool:
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    pairs = zip(row_chunks(one), row_chunks(other), strict=True)
+    return all(torch.equal(a.view(torch.uint8), b.view(torch.uint8)) for (_, a), (_, b) in pairs)
