@@ -1,0 +1,53 @@
+"""Metrics by name: the project's own, and those of plugins (entry points "darumeru.metrics": name -> an instance)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from darumeru.registry import Registry
+
+if TYPE_CHECKING:
+    from darumeru.metrics.protocol import Metric
+
+__all__ = ["METRICS", "metric", "metric_names"]
+
+BUILTIN = {
+    "acc": "darumeru.metrics.choice:ACCURACY",
+    "acc_startswith": "darumeru.metrics.choice:ACCURACY_STARTSWITH",
+    "acc_both_orders": "darumeru.metrics.choice:ACCURACY_BOTH_ORDERS",
+    "acc_by_category": "darumeru.metrics.categories:ACCURACY_BY_CATEGORY",
+    "f1_macro": "darumeru.metrics.confusion:F1_MACRO",
+    "mcc": "darumeru.metrics.confusion:MCC",
+    "f1": "darumeru.metrics.qa:F1",
+    "em": "darumeru.metrics.qa:EXACT_MATCH",
+    "grade_norm": "darumeru.metrics.exam:GRADE_NORM",
+    "grade_norm_2024": "darumeru.metrics.exam:GRADE_NORM_2024",
+    "length_ratio": "darumeru.metrics.copying:LENGTH_RATIO",
+    "exact_copy_rate": "darumeru.metrics.copying:EXACT_COPY_RATE",
+    "exact_copy_rate_2024": "darumeru.metrics.copying:EXACT_COPY_RATE_2024",
+    "rouge12_recall": "darumeru.metrics.summarization:ROUGE12_RECALL",
+    "rouge12_f1": "darumeru.metrics.summarization:ROUGE12_F1",
+    "rougeL_f1": "darumeru.metrics.summarization:ROUGEL_F1",
+    "r_precision": "darumeru.metrics.extraction:R_PRECISION",
+}
+
+
+def _problem(name: str, loaded: Any) -> str:
+    from darumeru.metrics.protocol import Metric
+
+    if isinstance(loaded, type) or not isinstance(loaded, Metric):
+        return "it is not an instance with name, description, values, unparsed and statistic"
+    return "" if loaded.name == name else f"it calls itself `{loaded.name}`"
+
+
+METRICS: Registry[Metric] = Registry("darumeru.metrics", "metric", BUILTIN, _problem)
+
+
+def metric(name: str) -> Metric:
+    """The metric of that name; UserError with the nearest names when there is none."""
+    return METRICS.get(name)
+
+
+def metric_names() -> tuple[str, ...]:
+    """All names; imports no metric."""
+    return METRICS.names()

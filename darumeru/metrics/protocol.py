@@ -11,22 +11,28 @@ from darumeru.runs.row import SampleRow
 
 @runtime_checkable
 class Metric(Protocol):
-    """A metric; plugins register an instance under the entry-point group "darumeru.metrics".
+    """A metric; plugins register an instance under the entry-point group "darumeru.metrics", by its name."""
 
-    name: as it stands in results.json. description: one sentence with the source. chance: score of a guesser.
-    """
+    @property
+    def name(self) -> str:
+        """As it stands in task definitions and results.json."""
+        ...
 
-    name: str
-    description: str
+    @property
+    def description(self) -> str:
+        """One sentence on what is measured, with the source."""
+        ...
 
     def values(self, row: SampleRow) -> Mapping[str, float]:
-        """Named numbers for this one sample (usually {name: value}); an unanswered sample is never passed in."""
+        """Named numbers for this one sample, usually {name: value}; empty when the metric has no meaning for a single
+        sample. An unanswered sample is never passed in."""
         ...
 
     def unparsed(self, row: SampleRow) -> bool:
-        """Whether the answer cannot be read as an answer of this kind (it scores as wrong and is counted)."""
+        """Whether the answer cannot be read as an answer of this kind (it is scored all the same, and counted)."""
         ...
 
     def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
-        """The data set's score over all rows, in the form that the bootstrap recomputes."""
+        """The data set's score over all answered rows, in the form that the bootstrap recomputes; independent of the
+        order of the rows. No rows give a Statistic without clusters, whose value is NaN."""
         ...

@@ -1,0 +1,101 @@
+"""Answers chosen from a closed set by their probability: accuracy in its plain and its both-orders form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from darumeru.metrics.clusters import by_cluster, mean_over_rows
+from darumeru.metrics.statistic import Statistic, mean_of_first
+from darumeru.runs.row import SampleRow
+
+
+def chosen(row: SampleRow) -> str:
+    """The most probable label; of equal ones the first; "" when no probability is a number."""
+    label, best = "", -1.0
+    for name, probability in (row.answer.probabilities or {}).items():
+        if probability > best:
+            label, best = name, probability
+    return label
+
+
+def no_choice(row: SampleRow) -> bool:
+    """Whether every label has probability 0 or none at all, as when all fell below a server's top 20."""
+    return not any(probability > 0 for probability in (row.answer.probabilities or {}).values())
+
+
+def guess(row: SampleRow) -> float:
+    """How often a uniform guesser is right."""
+    return 1 / max(len(row.answer.probabilities or {}), 1)
+
+
+def equal(gold: str, label: str) -> bool:
+    """The label is the gold answer."""
+    return gold == label
+
+
+def starts(gold: str, label: str) -> bool:
+    """The gold answer begins with the label, which is not empty."""
+    return bool(label) and gold.startswith(label)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of samples whose most probable label is right; right(gold, label) says what right means."""
+
+    name: str
+    description: str
+    right: Callable[[str, str], bool]
+
+    def values(self, row: SampleRow) -> Mapping[str, float]:
+        return {self.name: self._hit(row)}
+
+    def unparsed(self, row: SampleRow) -> bool:
+        return no_choice(row)
+
+    def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
+        """binary is set when every cluster has one sample."""
+        return mean_over_rows(rows, self._hit, guess, hits=True)
+
+    def _hit(self, row: SampleRow) -> float:
+        return float(self.right(row.gold, chosen(row)))
+
+
+@dataclass(frozen=True)
+class AccuracyBothOrders:
+    """Share of records that are answered right in both orders of their choices.
+
+    A record of which only one order was answered is left out: it can be neither right nor wrong.
+    """
+
+    name: str = "acc_both_orders"
+    description: str = (
+        "share of records answered right in both orders of their choices (PARus and ruTiE since 2024-07-12)"
+    )
+
+    def values(self, row: SampleRow) -> Mapping[str, float]:
+        """Whether this one order is answered right."""
+        return {self.name: float(equal(row.gold, chosen(row)))}
+
+    def unparsed(self, row: SampleRow) -> bool:
+        return no_choice(row)
+
+    def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
+        clusters = by_cluster(rows)
+        groups = {name: group for name, group in zip(clusters.ids, clusters.members(), strict=True) if len(group) > 1}
+        hits = np.array(
+            [all(equal(row.gold, chosen(row)) for row in group) for group in groups.values()], dtype=np.float64
+        )
+        guesses = [float(np.prod([guess(row) for row in group])) for group in groups.values()]
+        columns = np.stack([hits, np.ones_like(hits)], axis=1)
+        chance = float(np.mean(guesses)) if guesses else 0.0
+        return Statistic(tuple(groups), columns, mean_of_first, binary=hits, chance=chance)
+
+
+ACCURACY = Accuracy("acc", "share of samples whose most probable label is the gold answer", equal)
+ACCURACY_STARTSWITH = Accuracy(
+    "acc_startswith", "share of samples whose gold answer begins with the most probable label (RWSD)", starts
+)
+ACCURACY_BOTH_ORDERS = AccuracyBothOrders()

@@ -1,0 +1,133 @@
+"""Copying a text: how near the length of the copy is in tokens, how often it is exact, and how dense the tokens are."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from functools import lru_cache
+
+from darumeru.errors import UserError
+from darumeru.metrics.clusters import mean_over_rows
+from darumeru.metrics.statistic import Statistic
+from darumeru.runs.row import SampleRow
+
+EXACT_SHARE = 0.99
+
+
+def symbols_per_token(text: str, tokens: int) -> float:
+    """Characters of `text` per token, with one token added as the paper's program does."""
+    return len(text) / (1 + tokens)
+
+
+def tokens_per_word(text: str, tokens: int) -> float:
+    """Tokens per whitespace-separated word of `text`; NaN without words."""
+    words = len(text.split())
+    return tokens / words if words else float("nan")
+
+
+def common_subsequence(a: Sequence[Hashable], b: Sequence[Hashable]) -> int:
+    """Length of the longest common subsequence, by bit-parallel dynamic programming (Hyyrö 2004)."""
+    places: dict[Hashable, int] = {}
+    for place, item in enumerate(a):
+        places[item] = places.get(item, 0) | 1 << place
+    full = (1 << len(a)) - 1
+    free = full
+    for item in b:
+        taken = free & places.get(item, 0)
+        free = ((free + taken) | (free - taken)) & full
+    return len(a) - free.bit_count()
+
+
+def matching_characters(reference: str, answer: str) -> int:
+    """Characters in the matching blocks of difflib.SequenceMatcher(None, reference, answer, autojunk=False)."""
+    if reference in answer or answer in reference:
+        return min(len(reference), len(answer))
+    blocks = SequenceMatcher(None, reference, answer, autojunk=False).get_matching_blocks()
+    return sum(block.size for block in blocks)
+
+
+@lru_cache(maxsize=4096)
+def is_exact_copy(reference: str, answer: str, by_reference: bool) -> bool:
+    """Whether matching characters / characters of the reference (or of the answer) >= 0.99; texts without outer space.
+
+    No matching is longer than the longest common subsequence, nor that than the shorter text, so most answers are
+    refused without the slow search for blocks; the verdict is the same.
+    """
+    length = len(reference) if by_reference else len(answer)
+    if not reference or not answer or min(len(reference), len(answer)) / length < EXACT_SHARE:
+        return False
+    if common_subsequence(reference, answer) / length < EXACT_SHARE:
+        return False
+    return matching_characters(reference, answer) / length >= EXACT_SHARE
+
+
+def _empty(row: SampleRow) -> bool:
+    return not (row.answer.text or "").strip()
+
+
+@dataclass(frozen=True)
+class LengthRatio:
+    """Mean of min(P/S, S/P). P: tokens of the answer. S: row.meta["reference_tokens"], tokens of the reference, at
+    most the answer's budget. An empty answer gets 0."""
+
+    name: str = "length_ratio"
+    description: str = "mean of min(P/S, S/P) of the tokens of copy and original (cp_sent)"
+
+    def values(self, row: SampleRow) -> Mapping[str, float]:
+        return {self.name: self._ratio(row)}
+
+    def unparsed(self, row: SampleRow) -> bool:
+        return _empty(row)
+
+    def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
+        return mean_over_rows(rows, self._ratio)
+
+    def _ratio(self, row: SampleRow) -> float:
+        """Raises UserError when the engine gave no token ids."""
+        if _empty(row):
+            return 0.0
+        if row.answer.tokens is None:
+            raise UserError(
+                "the engine gave no token ids of its answer, which length_ratio counts", f"{row.task} {row.id}"
+            )
+        said, wanted = len(row.answer.tokens), int(row.meta["reference_tokens"])
+        return min(said / wanted, wanted / said) if said and wanted else 0.0
+
+
+@dataclass(frozen=True)
+class ExactCopyRate:
+    """Share of answers that match the reference (row.gold) to at least 99 % of their characters.
+
+    by_reference: the denominator is the reference's length; otherwise the answer's, which lets a truncated copy pass.
+    """
+
+    name: str
+    description: str
+    by_reference: bool
+
+    def values(self, row: SampleRow) -> Mapping[str, float]:
+        """1 for an exact copy, else 0."""
+        return {self.name: self._exact(row)}
+
+    def unparsed(self, row: SampleRow) -> bool:
+        return _empty(row)
+
+    def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
+        return mean_over_rows(rows, self._exact, hits=True)
+
+    def _exact(self, row: SampleRow) -> float:
+        return float(is_exact_copy(row.gold.strip(), (row.answer.text or "").strip(), self.by_reference))
+
+
+LENGTH_RATIO = LengthRatio()
+EXACT_COPY_RATE = ExactCopyRate(
+    "exact_copy_rate",
+    "share of texts copied to at least 99 % of the original's characters (cp_para)",
+    by_reference=True,
+)
+EXACT_COPY_RATE_2024 = ExactCopyRate(
+    "exact_copy_rate_2024",
+    "share of copies of whose own characters at least 99 % match the original (the program of 2024)",
+    by_reference=False,
+)

@@ -1,0 +1,99 @@
+"""Summaries and translations against a reference: ROUGE over Russian normal forms."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from darumeru.metrics.clusters import mean_over_rows
+from darumeru.metrics.statistic import Statistic
+from darumeru.runs.row import SampleRow
+
+_PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
+
+
+@lru_cache(maxsize=1)
+def _morphology() -> Any:
+    from pymorphy3 import MorphAnalyzer
+
+    return MorphAnalyzer()
+
+
+@lru_cache(maxsize=200_000)
+def normal_form(word: str) -> str:
+    """The dictionary form of a lower-case Russian word in its most probable reading; other words as they are."""
+    form: str = _morphology().parse(word)[0].normal_form
+    return form
+
+
+class NormalForms:
+    """The tokenizer that RougeScorer is given: lower case, ASCII punctuation as spaces, words, their normal forms."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return [normal_form(word) for word in _PUNCTUATION.sub(" ", text.lower()).split()]
+
+
+@lru_cache(maxsize=8)
+def _scorer(kinds: tuple[str, ...]) -> Any:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(list(kinds), tokenizer=NormalForms())
+
+
+@lru_cache(maxsize=4096)
+def rouge(reference: str, answer: str, kinds: tuple[str, ...]) -> tuple[tuple[float, float, float], ...]:
+    """(precision, recall, F1) of each kind ("rouge1", "rouge2", "rougeL") of an answer against the reference."""
+    scores = _scorer(kinds).score(reference, answer)
+    return tuple((float(one.precision), float(one.recall), float(one.fmeasure)) for one in map(scores.get, kinds))
+
+
+def rouge12_recall(reference: str, answer: str) -> float:
+    """Mean of the recalls of ROUGE-1 and ROUGE-2."""
+    one, two = rouge(reference, answer, ("rouge1", "rouge2"))
+    return (one[1] + two[1]) / 2
+
+
+def rouge12_f1(reference: str, answer: str) -> float:
+    """Mean of the F1 of ROUGE-1 and ROUGE-2."""
+    one, two = rouge(reference, answer, ("rouge1", "rouge2"))
+    return (one[2] + two[2]) / 2
+
+
+def rouge_l_f1(reference: str, answer: str) -> float:
+    """F1 of ROUGE-L."""
+    return rouge(reference, answer, ("rougeL",))[0][2]
+
+
+@dataclass(frozen=True)
+class Rouge:
+    """Mean over samples of a ROUGE score of the answer against row.gold; an answer without words gets 0."""
+
+    name: str
+    description: str
+    score: Callable[[str, str], float]
+
+    def values(self, row: SampleRow) -> Mapping[str, float]:
+        return {self.name: self._score(row)}
+
+    def unparsed(self, row: SampleRow) -> bool:
+        """An answer without words."""
+        return not _PUNCTUATION.sub(" ", row.answer.text or "").split()
+
+    def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
+        return mean_over_rows(rows, self._score)
+
+    def _score(self, row: SampleRow) -> float:
+        return self.score(row.gold, row.answer.text or "")
+
+
+ROUGE12_RECALL = Rouge(
+    "rouge12_recall", "mean of ROUGE-1 and ROUGE-2 recall over normal forms (the text of the paper)", rouge12_recall
+)
+ROUGE12_F1 = Rouge(
+    "rouge12_f1", "mean of ROUGE-1 and ROUGE-2 F1 over normal forms (the program behind the paper's tables)", rouge12_f1
+)
+ROUGEL_F1 = Rouge("rougeL_f1", "ROUGE-L F1 over normal forms (the authors' program since 2025-07-19)", rouge_l_f1)
