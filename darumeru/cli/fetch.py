@@ -9,7 +9,9 @@ import typer
 
 
 def register(app: typer.Typer) -> None:
-    app.command(help="Download the data of tasks into a folder that `darumeru run --data` reads without network.")(fetch)
+    app.command(help="Download the data of tasks into a folder that `darumeru run --data` reads without network.")(
+        fetch
+    )
 
 
 def fetch(

@@ -13,7 +13,14 @@ def result_table(results: Results) -> Group:
     """Tasks by group with score, interval, coverage and failure rates, then group means and Micro-Avg."""
     manifest = results.manifest
     table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
-    for name, justify in (("task", "left"), ("score", "right"), ("95 %", "right"), ("n", "right"), ("shots", "right"), ("notes", "left")):
+    for name, justify in (
+        ("task", "left"),
+        ("score", "right"),
+        ("95 %", "right"),
+        ("n", "right"),
+        ("shots", "right"),
+        ("notes", "left"),
+    ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     groups = list(dict.fromkeys(task.group for task in results.tasks.values()))
     for group in groups:
@@ -66,10 +73,14 @@ def _coverage(task: TaskScore) -> str:
 
 
 def _shots(task: TaskScore) -> str:
-    return str(task.num_fewshot) if task.shots_used == task.num_fewshot else f"{task.shots_used:.1f} of {task.num_fewshot}"
+    return (
+        str(task.num_fewshot) if task.shots_used == task.num_fewshot else f"{task.shots_used:.1f} of {task.num_fewshot}"
+    )
 
 
 def _notes(task: TaskScore) -> Text:
     if task.error:
         return Text(task.error, style="red")
-    return Text(", ".join(f"{name} {100 * value:.0f} %" for name, value in task.rates.items() if value > 0), style="yellow")
+    return Text(
+        ", ".join(f"{name} {100 * value:.0f} %" for name, value in task.rates.items() if value > 0), style="yellow"
+    )

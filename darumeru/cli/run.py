@@ -13,20 +13,38 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    model: Annotated[str, typer.Option(help="Model folder, Hub id, or address of an OpenAI-compatible server (http://host:8000/v1).")],
-    output: Annotated[str | None, typer.Option(help="Run folder; the same command on it goes on where it stopped. Default: runs/<model>.")] = None,
-    tasks: Annotated[str, typer.Option(help="Tasks, groups or globs, separated by commas; `darumeru tasks list` shows them.")] = "darumeru",
-    data: Annotated[str, typer.Option(help='"hub", "bundled" (small, offline) or a folder in the layout that `darumeru fetch` writes.')] = "hub",
-    engine: Annotated[str, typer.Option(help="vllm, transformers or openai; servers take openai by themselves.")] = "vllm",
+    model: Annotated[
+        str, typer.Option(help="Model folder, Hub id, or address of an OpenAI-compatible server (http://host:8000/v1).")
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(help="Run folder; the same command on it goes on where it stopped. Default: runs/<model>."),
+    ] = None,
+    tasks: Annotated[
+        str, typer.Option(help="Tasks, groups or globs, separated by commas; `darumeru tasks list` shows them.")
+    ] = "darumeru",
+    data: Annotated[
+        str,
+        typer.Option(help='"hub", "bundled" (small, offline) or a folder in the layout that `darumeru fetch` writes.'),
+    ] = "hub",
+    engine: Annotated[
+        str, typer.Option(help="vllm, transformers or openai; servers take openai by themselves.")
+    ] = "vllm",
     profile: Annotated[str, typer.Option(help="darumeru, paper, llmtf-2024 or llmtf-head.")] = "darumeru",
-    num_fewshot: Annotated[str, typer.Option(help="Examples before each question; auto = 5 without a chat template, 0 with one.")] = "auto",
+    num_fewshot: Annotated[
+        str, typer.Option(help="Examples before each question; auto = 5 without a chat template, 0 with one.")
+    ] = "auto",
     limit: Annotated[int | None, typer.Option(min=1, help="Only this many records a task; results say so.")] = None,
     max_length: Annotated[int, typer.Option(min=16, help="Tokens of prompt and answer together.")] = 4096,
     seed: Annotated[int, typer.Option(help="Of the bootstrap and the engine.")] = 0,
     system_prompt: Annotated[str | None, typer.Option(help="Put before every conversation. Default: none.")] = None,
-    thinking: Annotated[bool, typer.Option("--thinking/--no-thinking", help="Let a thinking model think in generation tasks.")] = False,
+    thinking: Annotated[
+        bool, typer.Option("--thinking/--no-thinking", help="Let a thinking model think in generation tasks.")
+    ] = False,
     thinking_tokens: Annotated[int, typer.Option(min=1, help="Token budget of its thoughts.")] = 2048,
-    chat_template: Annotated[str | None, typer.Option(help='A Jinja file instead of the model\'s own, or "none" for the plain format.')] = None,
+    chat_template: Annotated[
+        str | None, typer.Option(help='A Jinja file instead of the model\'s own, or "none" for the plain format.')
+    ] = None,
     tokenizer: Annotated[str | None, typer.Option(help="Tokenizer folder or Hub id; default the model's.")] = None,
     revision: Annotated[str | None, typer.Option(help="Hub revision of the model.")] = None,
     lora: Annotated[str | None, typer.Option(help="PEFT LoRA adapter folder.")] = None,
@@ -34,10 +52,18 @@ def run(
     tensor_parallel: Annotated[int, typer.Option(min=1, help="GPUs that share each layer.")] = 1,
     pipeline_parallel: Annotated[int, typer.Option(min=1, help="GPUs (or nodes) that share the stack of layers.")] = 1,
     data_parallel: Annotated[int, typer.Option(min=1, help="Replicas of the model.")] = 1,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Sequences at once; default: as the engine decides.")] = None,
-    engine_args: Annotated[str | None, typer.Option(help='More arguments of the engine, as JSON: \'{"gpu_memory_utilization": 0.8}\'.')] = None,
-    trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model. Off by default.")] = False,
-    include: Annotated[list[str] | None, typer.Option(help="A YAML file or folder with more tasks; may be repeated.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Sequences at once; default: as the engine decides.")
+    ] = None,
+    engine_args: Annotated[
+        str | None, typer.Option(help="More arguments of the engine, as JSON: '{\"gpu_memory_utilization\": 0.8}'.")
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model. Off by default.")
+    ] = False,
+    include: Annotated[
+        list[str] | None, typer.Option(help="A YAML file or folder with more tasks; may be repeated.")
+    ] = None,
     export: Annotated[str | None, typer.Option(help='"lm-eval": also write results in lm-eval\'s schema.')] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json on stdout.")] = False,
 ) -> None:
@@ -83,7 +109,7 @@ def run(
     )
     progress = make_progress()
     try:
-        finished, outcome = evaluate.run(options, progress)
+        finished, _ = evaluate.run(options, progress)
     finally:
         progress.stop()
     _show(finished, as_json)

@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(tasks, name="tasks")
 
 
+WIDE = 150
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ProfileName = Annotated[str, typer.Option(help="darumeru, paper, llmtf-2024 or llmtf-head.")]
 
@@ -41,21 +42,32 @@ def list_tasks(
     specs = [spec for spec in registry.specs.values() if language in (None, spec.language)]
     if as_json:
         fields = ("name", "group", "method", "metrics", "score", "language", "leaderboard", "description")
-        typer.echo(json.dumps([{field: getattr(spec, field) for field in fields} for spec in specs], ensure_ascii=False, indent=2))
+        typer.echo(
+            json.dumps(
+                [{field: getattr(spec, field) for field in fields} for spec in specs], ensure_ascii=False, indent=2
+            )
+        )
         return
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("task", "group", "method", "score", "what it asks"):
+    console = Console()
+    wide = console.width >= WIDE
+    for name in ("task", "group", "method", "score", "what it asks")[: 5 if wide else 4]:
         table.add_column(name, no_wrap=name != "what it asks")
     for spec in specs:
         shown = spec.name if spec.leaderboard else f"{spec.name} *"
-        table.add_row(shown, spec.group, spec.method, " + ".join(spec.score), spec.description)
-    Console().print(table, "* not among the 17 of Micro-Avg. Groups and globs select tasks too: --tasks DaruMERA,'darumeru/cp_*'")
+        cells = (shown, spec.group, spec.method, " + ".join(spec.score), spec.description)
+        table.add_row(*cells[: len(table.columns)])
+    console.print(
+        table, "* not among the 17 of Micro-Avg. Groups and globs select tasks too: --tasks DaruMERA,'darumeru/cp_*'"
+    )
 
 
-def show(name: Annotated[str, typer.Argument(help="Task name.")], profile: ProfileName = "darumeru", as_json: Json = False) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="Task name.")], profile: ProfileName = "darumeru", as_json: Json = False
+) -> None:
     from dataclasses import asdict
 
     from darumeru.metrics import metric
@@ -104,7 +116,9 @@ def validate(
     typer.echo(json.dumps({"valid": names}, ensure_ascii=False) if as_json else f"valid: {', '.join(names)}")
 
 
-def path(lm_eval: Annotated[bool, typer.Option("--lm-eval", help="The folder for lm_eval --include_path.")] = False) -> None:
+def path(
+    lm_eval: Annotated[bool, typer.Option("--lm-eval", help="The folder for lm_eval --include_path.")] = False,
+) -> None:
     from darumeru.tasks.registry import tasks_folder
 
     typer.echo(str((tasks_folder() / "lm_eval" if lm_eval else tasks_folder()).resolve()))

@@ -25,10 +25,13 @@ class PromptOptions:
     chat_template: str | None = None
 
 
+PLAIN = PromptOptions()
+
+
 class PromptBuilder:
     """Renders and tokenizes for one tokenizer (a transformers tokenizer, duck-typed)."""
 
-    def __init__(self, tokenizer: Any, options: PromptOptions = PromptOptions()) -> None:
+    def __init__(self, tokenizer: Any, options: PromptOptions = PLAIN) -> None:
         self.tokenizer = tokenizer
         self.options = options
         self.template = _template(tokenizer, options)

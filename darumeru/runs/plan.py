@@ -100,12 +100,12 @@ class Planner:
     def _samples(self, spec: TaskSpec) -> tuple[list[Sample], dict[str, Any], bool]:
         wanted = self.num_fewshot if spec.few_shot else 0
         test = self._split(spec, spec.source.test)
-        data = {"origin": test.origin, "revision": test.revision, "sha256": {spec.source.test: test.sha256}}
+        hashes = {spec.source.test: test.sha256}
         shots: tuple[Any, ...] = ()
         records = test.records
         if spec.source.shots and wanted:
             shots = self._split(spec, spec.source.shots).records
-            data["sha256"][spec.source.shots] = self._split(spec, spec.source.shots).sha256
+            hashes[spec.source.shots] = self._split(spec, spec.source.shots).sha256
             if spec.source.shots == spec.source.test:
                 records = records[spec.first_shot + wanted :]
         everything = sample_maker(spec.format, spec.name)(spec, records, shots, wanted)
@@ -117,6 +117,7 @@ class Planner:
             seed=self.options.subset_seed,
         )
         full = limited(everything, spec, None)
+        data = {"origin": test.origin, "revision": test.revision, "sha256": hashes}
         return kept, data, len(kept) < len(full)
 
     def _new_tokens(self, spec: TaskSpec) -> int:
@@ -131,8 +132,8 @@ class Planner:
         room = self._total(spec) - self._new_tokens(spec)
         if room <= 0:
             raise UserError(
-                f"{spec.name} needs {self._new_tokens(spec)} tokens for an answer, and prompt and answer together may have "
-                f"{self._total(spec)}",
+                f"{spec.name} needs {self._new_tokens(spec)} tokens for an answer, and prompt and answer "
+                f"together may have {self._total(spec)}",
                 "context" if self.context and self.context <= room + self._new_tokens(spec) else "--max-length",
                 "leave the task out with --tasks, or use a model with a longer context",
             )
@@ -156,7 +157,9 @@ class Planner:
             requests = self._requests(spec, [samples[number] for number in waiting], rendered, texts)
             again = []
             for number, request in zip(waiting, requests, strict=True):
-                length = len(request.prompt) + (len(request.kind.continuation) if isinstance(request.kind, Continue) else 0)
+                length = len(request.prompt) + (
+                    len(request.kind.continuation) if isinstance(request.kind, Continue) else 0
+                )
                 if length <= room:
                     ready[number] = PlannedSample(
                         samples[number], request, shots[number], self._meta(spec, samples[number])

@@ -58,7 +58,9 @@ def load_run(path: str | Path, *, finished: bool = True, check_samples: bool = F
     if not isinstance(document, dict) or not isinstance(document.get("schema"), int):
         raise UserError("is not the results of a run: `schema` is missing", str(file))
     if document["schema"] > SCHEMA:
-        raise UserError(f"has schema {document['schema']}, this darumeru reads up to {SCHEMA}", str(file), "update darumeru")
+        raise UserError(
+            f"has schema {document['schema']}, this darumeru reads up to {SCHEMA}", str(file), "update darumeru"
+        )
     claimed = document.pop("checksum", None)
     if claimed != content_hash(document):
         raise UserError("was edited by hand: its checksum differs", str(file), "`darumeru score` computes it again")

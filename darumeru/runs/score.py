@@ -133,13 +133,15 @@ def _mean(names: Sequence[str], scored: Mapping[str, TaskScore], spread: Mapping
     incomplete = [name for name in names if not scored[name].complete or scored[name].score.value is None]
     if incomplete:
         return Score(None, reason=f"{', '.join(incomplete)} {'is' if len(incomplete) == 1 else 'are'} incomplete")
-    value = float(np.mean([scored[name].score.value for name in names]))
+    values = [float(scored[name].score.value or 0.0) for name in names]
     drawn = [spread[name].resamples for name in names]
     if all(one is None for one in drawn):
-        return Score(value)
-    filled = [one if one is not None else scored[name].score.value for name, one in zip(names, drawn, strict=True)]
-    low, high = np.quantile(sum(filled[1:], start=np.asarray(filled[0])) / len(names), [0.025, 0.975])
-    return Score(value, float(low), float(high))
+        return Score(float(np.mean(values)))
+    total: FloatArray | float = 0.0
+    for value, one in zip(values, drawn, strict=True):
+        total = total + (value if one is None else one)
+    low, high = np.quantile(np.asarray(total) / len(names), [0.025, 0.975])
+    return Score(float(np.mean(values)), float(low), float(high))
 
 
 def _groups(scored: Mapping[str, TaskScore], spread: Mapping[str, _Resampled]) -> dict[str, Score]:
@@ -167,7 +169,9 @@ def token_efficiency(texts: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str
     """Symbols per token and tokens per word of the copying tasks' texts, by language (paper, section 2.1)."""
     sums: dict[str, Counter[str]] = {}
     for language, meta in texts:
-        sums.setdefault(language, Counter()).update({key: meta[key] for key in ("text_tokens", "text_symbols", "text_words")})
+        sums.setdefault(language, Counter()).update(
+            {key: meta[key] for key in ("text_tokens", "text_symbols", "text_words")}
+        )
     return {
         language: {
             "symbols_per_token": total["text_symbols"] / max(total["text_tokens"], 1),

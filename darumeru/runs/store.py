@@ -49,11 +49,15 @@ class SampleStore:
         except OSError as error:
             self._lock.close()
             raise UserError(
-                "another darumeru process is writing to this folder", str(self.run), "wait for it or choose another --output"
+                "another darumeru process is writing to this folder",
+                str(self.run),
+                "wait for it or choose another --output",
             ) from error
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for file in self._files.values():
             file.close()
         self._files.clear()

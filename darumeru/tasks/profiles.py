@@ -34,7 +34,9 @@ PROFILES = {
             top_k=50,
             subject_limit=True,
         ),
-        Profile("llmtf-head", "the authors' current program (2026-06-24), sampling excepted", top_k=50, subject_limit=True),
+        Profile(
+            "llmtf-head", "the authors' current program (2026-06-24), sampling excepted", top_k=50, subject_limit=True
+        ),
     )
 }
 
@@ -42,5 +44,7 @@ PROFILES = {
 def profile_named(name: str) -> Profile:
     """The profile, or a UserError with the nearest names."""
     if name not in PROFILES:
-        raise UserError(f"unknown profile `{name}`", near=near_names(name, PROFILES), mend=f"known: {', '.join(PROFILES)}")
+        raise UserError(
+            f"unknown profile `{name}`", near=near_names(name, PROFILES), mend=f"known: {', '.join(PROFILES)}"
+        )
     return PROFILES[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,9 @@ def load_split(source: Source, split: str, data: str) -> Split:
         path = base.with_name(base.name + suffix)
         if path.exists():
             records, sha256 = _from_file(path, path.relative_to(folder).as_posix() if data == "bundled" else str(path))
-            return Split(tuple(records), str(data), "bundled" if data == "bundled" else _revision(folder, source), sha256)
+            return Split(
+                tuple(records), str(data), "bundled" if data == "bundled" else _revision(folder, source), sha256
+            )
     raise UserError(
         f"no file {base.name}.jsonl or {base.name}.parquet", str(base.parent), "`darumeru fetch` writes this layout"
     )
@@ -99,10 +102,7 @@ def _from_file(path: Path, shown: str) -> tuple[list[Record], str]:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", shown) from error
-    if path.suffix == ".parquet":
-        records = list(_parquet(path, shown))
-    else:
-        records = list(_jsonl(content, shown))
+    records = list(_parquet(path, shown) if path.suffix == ".parquet" else _jsonl(content, shown))
     if not records:
         raise UserError("holds no records", shown)
     return records, hashlib.sha256(content).hexdigest()
@@ -138,14 +138,22 @@ def _parquet(path: Path, shown: str) -> Iterator[Record]:
 
 def _from_hub(source: Source, split: str) -> Split:
     import datasets
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
 
+    datasets.disable_progress_bars()
     name = source.repository + (f"/{source.config}" if source.config else "")
     offline = "use `--data bundled`, or `darumeru fetch` on a machine with network and `--data DIR`"
     try:
         table = datasets.load_dataset(source.repository, source.config, split=split, revision=source.revision)
     except RepositoryNotFoundError as error:
-        raise UserError("no such data set on the Hub, or no access to it", name, "log in with `hf auth login`") from error
+        raise UserError(
+            "no such data set on the Hub, or no access to it", name, "log in with `hf auth login`"
+        ) from error
     except (ConnectionError, OfflineModeIsEnabled, LocalEntryNotFoundError, HfHubHTTPError) as error:
         raise UserError("the Hub cannot be reached and the data set is not cached", name, offline) from error
     except (FileNotFoundError, ValueError, datasets.exceptions.DatasetsError) as error:
@@ -157,15 +165,13 @@ def _from_hub(source: Source, split: str) -> Split:
         records.append(Record(dict(values), f"{name}, split {split}, record {number}"))
     if not records:
         raise UserError("holds no records", f"{name}, split {split}")
-    return Split(tuple(records), "hub", source.revision or _hub_revision(source), hasher.hexdigest())
+    return Split(tuple(records), "hub", source.revision or _hub_revision(table), hasher.hexdigest())
 
 
-def _hub_revision(source: Source) -> str:
-    """The commit that a Hub data set is at, "unknown" without network."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    try:
-        return str(HfApi().dataset_info(source.repository, timeout=10).sha)
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError):
-        return "unknown"
+def _hub_revision(table: Any) -> str:
+    """The commit that the loaded files came from, "unknown" when the cache does not say."""
+    for address in table.info.download_checksums or {}:
+        found = re.search(r"@([0-9a-f]{40})/", address)
+        if found:
+            return found.group(1)
+    return "unknown"

@@ -46,7 +46,8 @@ class TaskRegistry:
         for file in files:
             if file.name in self.specs:
                 raise UserError(
-                    f"task `{file.name}` is defined twice, by {self.origins[file.name]} and {file.origin}", str(file.path)
+                    f"task `{file.name}` is defined twice, by {self.origins[file.name]} and {file.origin}",
+                    str(file.path),
                 )
             self.specs[file.name] = parse_spec(file.document, profile, str(file.path))
             self.origins[file.name] = file.origin
@@ -68,7 +69,9 @@ class TaskRegistry:
             if not names:
                 known = [*self.specs, *self.groups, BENCHMARK, EVERYTHING]
                 raise UserError(
-                    f"unknown task or group `{pattern}`", near=near_names(pattern, known), mend="see `darumeru tasks list`"
+                    f"unknown task or group `{pattern}`",
+                    near=near_names(pattern, known),
+                    mend="see `darumeru tasks list`",
                 )
             chosen.update({name: self.specs[name] for name in names})
         return list(chosen.values())

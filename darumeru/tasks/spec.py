@@ -84,8 +84,10 @@ def parse_spec(document: Mapping[str, Any], profile: str, where: str) -> TaskSpe
     source = values.pop("source")
     unknown = set(source) - {f.name for f in fields(Source)}
     if unknown or "repository" not in source:
-        raise UserError(f"source: {'unknown field ' + sorted(unknown)[0] if unknown else '`repository` is missing'}", where)
-    sequences = {name: tuple(map(str, values.pop(name))) for name in _LISTS if name in values}
+        raise UserError(
+            f"source: {'unknown field ' + sorted(unknown)[0] if unknown else '`repository` is missing'}", where
+        )
+    sequences: dict[str, Any] = {name: tuple(map(str, values.pop(name))) for name in _LISTS if name in values}
     spec = TaskSpec(source=Source(**source), **sequences, **values)
     if spec.method == "choice" and len(spec.choices) < 2:
         raise UserError("a choice task needs at least two `choices`", where)

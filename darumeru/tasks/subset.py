@@ -14,7 +14,12 @@ MMLU_SUBJECTS = 57
 
 
 def limited(
-    samples: Sequence[Sample], spec: TaskSpec, limit: int | None, *, subject_limit: bool = False, seed: int | None = None
+    samples: Sequence[Sample],
+    spec: TaskSpec,
+    limit: int | None,
+    *,
+    subject_limit: bool = False,
+    seed: int | None = None,
 ) -> list[Sample]:
     """About `limit` records of the task, whole clusters only, in their original order.
 
@@ -50,9 +55,11 @@ def _round_robin(strata: list[list[str]], wanted: int, seed: int | None) -> list
         rng = np.random.default_rng(seed)
         strata = [[clusters[i] for i in rng.permutation(len(clusters))] for clusters in strata]
     order = sorted(
-        ((rank / len(clusters) if seed is not None else rank, number, cluster)
-         for number, clusters in enumerate(strata)
-         for rank, cluster in enumerate(clusters)),
+        (
+            (rank / len(clusters) if seed is not None else rank, number, cluster)
+            for number, clusters in enumerate(strata)
+            for rank, cluster in enumerate(clusters)
+        ),
         key=lambda item: (item[0], item[1]),
     )
     return [cluster for _, _, cluster in order[:wanted]]

@@ -22,6 +22,9 @@ def read_tasks(place: str, profile: str) -> list[TaskSpec]:
     for file in files:
         spec = parse_spec(read_task_file(file).document, profile, str(file))
         for name in spec.metrics:
-            metric(name)
+            try:
+                metric(name)
+            except UserError as error:
+                raise UserError(error.what, f"{file}, field `metrics`", error.mend, error.near) from error
         specs.append(spec)
     return specs

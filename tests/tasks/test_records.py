@@ -1,0 +1,126 @@
+"""Reading records: folders in the Hub's layout, Parquet, real `datasets` loading, and everything that can be wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from darumeru.errors import UserError
+from darumeru.tasks.fetching import fetch_tasks
+from darumeru.tasks.records import load_split
+from darumeru.tasks.registry import load_registry
+from darumeru.tasks.spec import Source, TaskSpec
+
+SOURCE = Source("owner/data", "parus")
+RECORD = {"messages": [{"role": "user", "content": "{a}"}], "inputs": {"a": "б"}, "outputs": "1", "meta": {"id": 0}}
+
+
+def written(folder: Path, content: bytes) -> str:
+    path = folder / "owner" / "data" / "parus" / "test.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    return str(folder)
+
+
+def test_a_folder_is_read_with_place_and_hash(tmp_path: Path) -> None:
+    data = written(tmp_path, (json.dumps(RECORD, ensure_ascii=False) + "\n\n").encode())
+    split = load_split(SOURCE, "test", data)
+    assert [record.values for record in split.records] == [RECORD]
+    assert split.records[0].where.endswith("test.jsonl:1") and len(split.sha256) == 64
+
+
+def test_parquet_gives_the_same_records(tmp_path: Path) -> None:
+    import pandas
+
+    path = tmp_path / "owner" / "data" / "parus" / "test.parquet"
+    path.parent.mkdir(parents=True)
+    pandas.DataFrame([RECORD]).to_parquet(path)
+    assert dict(load_split(SOURCE, "test", str(tmp_path)).records[0].values) == RECORD
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "holds no records"),
+        (b"{}\n{broken\n", "test.jsonl:2: is not JSON"),
+        (b'{"a": "\xff"}\n', "test.jsonl:1: is not UTF-8"),
+        (b"[1]\n", "test.jsonl:1: a record must be a JSON object"),
+    ],
+)
+def test_broken_files_are_named_with_the_line(tmp_path: Path, content: bytes, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_split(SOURCE, "test", written(tmp_path, content))
+    assert said in caught.value.line()
+
+
+def test_broken_parquet_missing_split_and_missing_folder_are_named(tmp_path: Path) -> None:
+    data = written(tmp_path, b"{}\n")
+    (tmp_path / "owner/data/parus/prompt.parquet").write_bytes(b"no parquet")
+    for split, folder, said in (
+        ("prompt", data, "not a readable Parquet"),
+        ("dev", data, "no file dev.jsonl"),
+        ("test", data + "x", "no such data folder"),
+    ):
+        with pytest.raises(UserError, match=said):
+            load_split(SOURCE, split, folder)
+
+
+def test_a_missing_field_is_named_with_file_line_and_field(tmp_path: Path) -> None:
+    split = load_split(SOURCE, "test", written(tmp_path, json.dumps(RECORD).encode()))
+    with pytest.raises(UserError) as caught:
+        split.records[0].need("inputs.text", str)
+    assert "test.jsonl:1" in caught.value.line() and "`inputs.text` is missing" in caught.value.line()
+    with pytest.raises(UserError, match="must be int"):
+        split.records[0].need("outputs", int)
+
+
+def hub_repository(folder: Path) -> TaskSpec:
+    """A data set repository on disk, which `datasets` loads as it loads one from the Hub."""
+    repository = folder / "hub_repository"
+    (repository / "parus").mkdir(parents=True)
+    for split in ("test", "prompt"):
+        line = json.dumps(RECORD, ensure_ascii=False) + "\n"
+        (repository / "parus" / f"{split}.jsonl").write_text(line * 3, encoding="utf-8")
+    configs = "".join(f"    - split: {split}\n      path: parus/{split}.jsonl\n" for split in ("test", "prompt"))
+    (repository / "README.md").write_text(
+        f"---\nconfigs:\n- config_name: parus\n  data_files:\n{configs}---\n", encoding="utf-8"
+    )
+    spec = load_registry().specs["darumeru/parus"]
+    from dataclasses import replace
+
+    return replace(spec, source=Source(str(repository), "parus"))
+
+
+def test_the_hub_path_reads_a_repository_through_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    spec = hub_repository(tmp_path)
+    split = load_split(spec.source, "test", "hub")
+    assert len(split.records) == 3 and split.records[0].values["inputs"] == {"a": "б"}
+
+
+def test_no_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets.config
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError) as caught:
+        load_split(Source("nobody/never-cached", "x"), "test", "hub")
+    assert "--data bundled" in caught.value.line()
+
+
+def test_fetch_writes_the_layout_that_run_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = hub_repository(tmp_path)
+    # A local path stands for owner/name here: relative, so that it can lie below the data folder too.
+    monkeypatch.chdir(tmp_path)
+    from dataclasses import replace
+
+    spec = replace(spec, source=replace(spec.source, repository="hub_repository"))
+    lines = list(fetch_tasks([spec], tmp_path / "data"))
+    assert len(lines) == 2 and (tmp_path / "data/hub_repository/parus/test.jsonl").is_file()
+    listed = json.loads((tmp_path / "data/revisions.json").read_text())
+    assert set(listed["files"]) == {"hub_repository/parus/test.jsonl", "hub_repository/parus/prompt.jsonl"}
+    assert len(load_split(spec.source, "test", str(tmp_path / "data")).records) == 3
+    assert list(fetch_tasks([spec], tmp_path / "data")) == []
