@@ -1,0 +1,232 @@
+"""How fast `darumeru run` is beside the engine under it and beside lm-eval, on the same requests.
+
+    python -m benchmarks.run_speed [--model demo/model] [--data bundled] [--limit N] [--json]
+
+Three contestants, each in a process of its own, one after the other: `darumeru run`; vLLM's own LLM.generate on exactly
+the requests of that run; lm-eval with its vLLM model on the same choice questions (same prompts) written as lm-eval YAML.
+Times are from "engine loaded" to "scores computed"; loading is reported apart. Ratios are what counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+CHOICE_TASKS = ("darumeru/rummlu", "darumeru/ruopenbookqa", "darumeru/ruworldtree", "nlpcoreteam/enmmlu")
+ALL_TASKS = ("darumeru",)
+ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+}
+
+
+def contestant_darumeru(job: dict[str, Any]) -> dict[str, float]:
+    """The harness as a user runs it; dumps its requests for the others."""
+    from darumeru.engines import load_engine
+    from darumeru.engines.protocol import Engine, EngineOptions
+    from darumeru.runs import evaluate
+    from darumeru.runs.options import RunOptions
+
+    times: dict[str, float] = {}
+
+    def loader(name: str, options: EngineOptions) -> Engine:
+        times["planned"] = time.perf_counter()
+        engine = load_engine(name, options)
+        list(engine.answer(warm_up()))
+        times["loaded"] = time.perf_counter()
+        answer = engine.answer
+
+        def recorded(requests: Sequence[Any]) -> Any:
+            dump = [
+                {
+                    "task": "",
+                    "prompt": list(one.prompt),
+                    "text": one.text,
+                    "kind": type(one.kind).__name__,
+                    **_plain(one.kind),
+                }
+                for one in requests
+            ]
+            Path(job["requests"]).write_text(json.dumps(dump), encoding="utf-8")
+            times["dumped"] = time.perf_counter()
+            return answer(requests)
+
+        engine.answer = recorded  # type: ignore[method-assign]
+        return engine
+
+    began = time.perf_counter()
+    options = RunOptions(
+        model=job["model"],
+        output=job["output"],
+        tasks=tuple(job["tasks"]),
+        data=job["data"],
+        limit=job["limit"],
+        num_fewshot=job["num_fewshot"],
+    )
+    evaluate.run(options, load_engine=loader)
+    ended = time.perf_counter()
+    return {
+        "planning": times["planned"] - began,
+        "loading": times["loaded"] - times["planned"],
+        "asking": ended - times["dumped"],
+    }
+
+
+def warm_up() -> list[Any]:
+    """One request of each kind, so that what compiles once is compiled before the clock starts."""
+    from darumeru.engines.request import Choice, Generate, Request
+
+    prompt = tuple(range(5, 25))
+    return [Request(prompt, Choice(("a", "b"), ((5,), (6,)))), Request(prompt, Generate(2))]
+
+
+def _plain(kind: Any) -> dict[str, Any]:
+    return {key: value for key, value in kind.__dict__.items() if value is not None}
+
+
+def contestant_generate(job: dict[str, Any]) -> dict[str, float]:
+    """vLLM's LLM.generate on the dumped requests, one call a kind (kinds cannot be mixed in one call)."""
+    from vllm import LLM, SamplingParams
+
+    requests = json.loads(Path(job["requests"]).read_text(encoding="utf-8"))
+    began = time.perf_counter()
+    llm = LLM(
+        model=job["model"],
+        enforce_eager=True,
+        max_model_len=4096,
+        dtype="auto",
+        disable_log_stats=True,
+        enable_prefix_caching=True,
+    )
+    warm = SamplingParams(max_tokens=1, temperature=0, detokenize=False, logprob_token_ids=[5, 6])
+    llm.generate([{"prompt_token_ids": list(range(5, 25))}], warm, use_tqdm=False)
+    loaded = time.perf_counter()
+    for kind in ("Choice", "Generate", "Continue"):
+        mine = [one for one in requests if one["kind"] == kind]
+        if not mine:
+            continue
+        prompts = [{"prompt_token_ids": one["prompt"] + one.get("continuation", [])} for one in mine]
+        llm.generate(prompts, [_parameters(one, SamplingParams) for one in mine], use_tqdm=False)
+    return {"planning": 0.0, "loading": loaded - began, "asking": time.perf_counter() - loaded}
+
+
+def _parameters(one: dict[str, Any], sampling: Any) -> Any:
+    if one["kind"] == "Choice":
+        ids = sorted({i for group in one["token_ids"] for i in group})
+        return sampling(max_tokens=1, temperature=0, detokenize=False, logprob_token_ids=ids)
+    if one["kind"] == "Generate":
+        return sampling(max_tokens=one["max_new_tokens"], temperature=0, stop=list(one.get("stop", [])))
+    return sampling(max_tokens=1, temperature=0, prompt_logprobs=0, detokenize=False)
+
+
+def contestant_lm_eval(job: dict[str, Any]) -> dict[str, float]:
+    """lm-eval's simple_evaluate with its own vLLM model; the prompts are the rendered ones of the dump."""
+    import importlib.metadata
+
+    found = importlib.metadata.version
+    # lm-eval looks for a distribution named vllm; the CPU build has another name and the same import name.
+    importlib.metadata.version = lambda name: found("vllm-cpu") if name == "vllm" else found(name)
+    import lm_eval
+    import lm_eval.models.vllm_causallms as vllm_model
+    from lm_eval.tasks import TaskManager
+
+    folder = Path(job["folder"])
+    lines = [one for one in json.loads(Path(job["requests"]).read_text(encoding="utf-8")) if one["kind"] == "Choice"]
+    with (folder / "questions.jsonl").open("w", encoding="utf-8") as file:
+        for one in lines:
+            choices = [f" {label}" for label in one["labels"]]
+            file.write(json.dumps({"text": one["text"], "choices": choices, "gold": 0}, ensure_ascii=False) + "\n")
+    (folder / "choice.yaml").write_text(
+        "task: bench_choice\ndataset_path: json\n"
+        f"dataset_kwargs: {{data_files: {{test: {folder / 'questions.jsonl'}}}}}\n"
+        "test_split: test\noutput_type: multiple_choice\ndoc_to_text: text\ndoc_to_choice: choices\ndoc_to_target: gold\n"
+        "target_delimiter: ''\nmetric_list:\n  - metric: acc\n",
+        encoding="utf-8",
+    )
+    began = time.perf_counter()
+    model = vllm_model.VLLM(
+        pretrained=job["model"], enforce_eager=True, max_model_len=4096, dtype="auto", batch_size="auto"
+    )
+    loaded = time.perf_counter()
+    manager = TaskManager(include_path=str(folder), include_defaults=False)
+    lm_eval.simple_evaluate(model=model, tasks=["bench_choice"], task_manager=manager, bootstrap_iters=0)
+    return {"planning": 0.0, "loading": loaded - began, "asking": time.perf_counter() - loaded}
+
+
+CONTESTANTS = {"darumeru": contestant_darumeru, "generate": contestant_generate, "lm-eval": contestant_lm_eval}
+
+
+def measured(name: str, job: dict[str, Any], folder: Path) -> dict[str, float]:
+    """Run one contestant in a child process; its seconds."""
+    job_file, result_file = folder / f"{name}.job.json", folder / f"{name}.result.json"
+    job_file.write_text(json.dumps(job))
+    command = [sys.executable, "-m", "benchmarks.run_speed", "--contestant", name, str(job_file), str(result_file)]
+    with (folder / f"{name}.log").open("wb") as log:
+        done = subprocess.run(command, env=os.environ | ENVIRONMENT, stdout=log, stderr=log, check=False)
+    if done.returncode:
+        sys.exit(f"{name} failed:\n" + (folder / f"{name}.log").read_text(errors="replace")[-2000:])
+    result: dict[str, float] = json.loads(result_file.read_text())
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="demo/model")
+    parser.add_argument("--data", default="bundled")
+    parser.add_argument("--limit", type=int, default=None)
+    parser.add_argument("--num-fewshot", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--contestant", nargs=3, metavar=("NAME", "JOB", "RESULT"), help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.contestant:
+        name, job_file, result_file = asked.contestant
+        result = CONTESTANTS[name](json.loads(Path(job_file).read_text()))
+        Path(result_file).write_text(json.dumps(result))
+        return
+    report: dict[str, Any] = {}
+    for label, tasks, others in (
+        ("all 17 tasks", ALL_TASKS, ("generate",)),
+        ("choice", CHOICE_TASKS, ("generate", "lm-eval")),
+    ):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            job = {
+                "model": str(Path(asked.model).resolve()),
+                "data": asked.data,
+                "limit": asked.limit,
+                "num_fewshot": asked.num_fewshot,
+                "tasks": list(tasks),
+                "requests": str(folder / "requests.json"),
+                "output": str(folder / "run"),
+                "folder": str(folder),
+            }
+            times = {one: measured(one, job, folder) for one in ("darumeru", *others)}
+            report[label] = {"requests": len(json.loads((folder / "requests.json").read_text())), "seconds": times}
+            report[label]["ratio"] = {one: times[one]["asking"] / times["darumeru"]["asking"] for one in others}
+    print(json.dumps(report, indent=2) if asked.json else _table(report))
+
+
+def _table(report: dict[str, Any]) -> str:
+    lines = ["| requests | contestant | loading, s | asking, s | times darumeru |", "|---|---|---|---|---|"]
+    for label, part in report.items():
+        for name, seconds in part["seconds"].items():
+            ratio = part["ratio"].get(name, 1.0)
+            lines.append(
+                f"| {label} ({part['requests']}) | {name} | {seconds['loading']:.1f} | {seconds['asking']:.1f} | {ratio:.2f} |"
+            )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
