@@ -22,4 +22,4 @@ def shared(*parts: str) -> Path:
 
 
 def json_lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_bytes().splitlines()]  # str.splitlines also splits at U+2028
