@@ -33,6 +33,8 @@ CATEGORY_OF: Mapping[str, str] = {
     subject: category for category, subjects in _SUBJECTS.items() for subject in subjects.split()
 }
 
+SMALLEST_STRATUM = 5
+
 
 @dataclass(frozen=True)
 class CategoryMean:
@@ -86,7 +88,9 @@ class AccuracyByCategory:
         order = list(_SUBJECTS)
         combine = CategoryMean(tuple(order.index(CATEGORY_OF[subject]) for subject in subjects))
         chance = float(np.mean([guess(row) for row in clusters.rows])) if clusters.rows else 0.0
-        return Statistic(clusters.ids, clusters.sums(values), combine, strata=strata, chance=chance)
+        # Resampling one or two questions of a subject shows no spread: then resample over all subjects together.
+        small = np.bincount(strata).min(initial=SMALLEST_STRATUM) < SMALLEST_STRATUM
+        return Statistic(clusters.ids, clusters.sums(values), combine, strata=None if small else strata, chance=chance)
 
 
 def _subject(row: SampleRow) -> str:

@@ -26,7 +26,6 @@ from darumeru.runs.score import score_run
 from darumeru.runs.store import SampleStore
 from darumeru.runs.stored_plan import write_plan
 from darumeru.tasks.registry import load_registry
-from darumeru.tasks.spec import TaskSpec
 
 EngineLoader = Callable[[str, EngineOptions], Engine]
 

@@ -161,9 +161,7 @@ class Planner:
                     len(request.kind.continuation) if isinstance(request.kind, Continue) else 0
                 )
                 if length <= room:
-                    ready[number] = PlannedSample(
-                        samples[number], request, shots[number], self._meta(spec, samples[number])
-                    )
+                    ready[number] = self._planned(spec, samples[number], request, shots[number])
                 elif shots[number] == 0:
                     lost.append(number)
                 else:
@@ -212,15 +210,18 @@ class Planner:
         content = json.dumps([self.identity, request.prompt, kind], ensure_ascii=False, separators=(",", ":"))
         return replace(request, fingerprint=hashlib.sha256(content.encode()).hexdigest()[:32])
 
-    def _meta(self, spec: TaskSpec, sample: Sample) -> dict[str, Any]:
+    def _planned(self, spec: TaskSpec, sample: Sample, request: Request, used: int) -> PlannedSample:
         meta = dict(sample.meta)
+        if not spec.few_shot and sample.most:
+            return PlannedSample(sample, request, 0, meta | {"context_turns": used})
         if spec.options.get("gold") != "reference":
-            return meta
+            return PlannedSample(sample, request, used, meta)
         text = sample.gold
         tokens = len(self.builder.tokens(text if self.builder.adds_leading_space else " " + text))
-        return meta | {
+        lengths = {
             "reference_tokens": min(tokens, spec.max_new_tokens),
             "text_tokens": tokens,
             "text_symbols": len(text),
             "text_words": len(text.split()),
         }
+        return PlannedSample(sample, request, used, meta | lengths)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -23,43 +23,52 @@ def limited(
 ) -> list[Sample]:
     """About `limit` records of the task, whole clusters only, in their original order.
 
-    A cluster that holds many records (an exam variant: options.records_per_cluster) counts as so many; at least one
-    is kept. Questions with a subject are taken evenly over subjects. subject_limit: limit // 57 + 1 of each subject.
+    With options.whole_clusters (exam variants) a cluster counts as the records it holds; at least one is kept.
+    Questions with a subject are taken evenly over subjects. subject_limit: limit // 57 + 1 of each subject.
     seed None: the first ones; a seed: drawn at random, evenly over the right answers.
     """
     strata: dict[str, list[str]] = defaultdict(list)
-    seen: set[str] = set()
+    sizes: dict[str, int] = defaultdict(int)
     for sample in samples:
-        if sample.cluster in seen:
+        sizes[sample.cluster] += 1
+        if sizes[sample.cluster] > 1:
             continue
-        seen.add(sample.cluster)
         label = sample.meta.get("subject", "") if spec.format == "mmlu" else ""
         if seed is not None and not label and spec.method == "choice":
             label = str(sample.gold)
         strata[str(label)].append(sample.cluster)
-    most = spec.most_records
-    if limit is not None:
-        most = limit if most is None else min(limit, most)
-    if most is None or (most >= len(seen) and not spec.options.get("records_per_cluster")):
+    most = min((cap for cap in (limit, spec.most_records) if cap is not None), default=None)
+    if most is None:
         return list(samples)
-    wanted = max(1, most // int(spec.options.get("records_per_cluster", 1)))
     if subject_limit and spec.format == "mmlu":
         kept = {cluster for clusters in strata.values() for cluster in clusters[: most // MMLU_SUBJECTS + 1]}
     else:
-        kept = set(_round_robin(list(strata.values()), wanted, seed))
+        weights = sizes if spec.options.get("whole_clusters") else dict.fromkeys(sizes, 1)
+        kept = _first(_in_order(list(strata.values()), seed), weights, most)
     return [sample for sample in samples if sample.cluster in kept]
 
 
-def _round_robin(strata: list[list[str]], wanted: int, seed: int | None) -> list[str]:
+def _in_order(strata: list[list[str]], seed: int | None) -> list[str]:
+    """Clusters in turn from each stratum; with a seed shuffled, and in proportion to the strata's sizes."""
     if seed is not None:
         rng = np.random.default_rng(seed)
         strata = [[clusters[i] for i in rng.permutation(len(clusters))] for clusters in strata]
-    order = sorted(
-        (
-            (rank / len(clusters) if seed is not None else rank, number, cluster)
-            for number, clusters in enumerate(strata)
-            for rank, cluster in enumerate(clusters)
-        ),
-        key=lambda item: (item[0], item[1]),
-    )
-    return [cluster for _, _, cluster in order[:wanted]]
+    places = [
+        (rank / len(clusters) if seed is not None else rank, number, cluster)
+        for number, clusters in enumerate(strata)
+        for rank, cluster in enumerate(clusters)
+    ]
+    return [cluster for _, _, cluster in sorted(places, key=lambda place: place[:2])]
+
+
+def _first(clusters: Sequence[str], weights: Mapping[str, int], most: int) -> set[str]:
+    kept: set[str] = set()
+    total = 0
+    for cluster in clusters:
+        if kept and total + weights[cluster] > most:
+            continue
+        kept.add(cluster)
+        total += weights[cluster]
+        if total >= most:
+            break
+    return kept
