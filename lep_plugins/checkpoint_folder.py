@@ -80,8 +80,7 @@ class Checkpoint:
     def rows(self, name: str, start: int = 0, stop: int | None = None) -> torch.Tensor:
         """Rows [start, stop) of a tensor, all by default."""
         entry = self.entry(name)
-        height = entry.shape[0] if entry.shape else 1
-        return checkpoint_read.read_rows(entry, start, height if stop is None else stop)
+        return checkpoint_read.read_rows(entry, start, entry.height if stop is None else stop)
 
     def chunks(
         self, name: str, chunk_bytes: int = CHUNK_BYTES, finite: bool = False

@@ -50,8 +50,13 @@ class TensorEntry:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row (all of the tensor where it has one dimension or none)."""
-        return (self.end - self.begin) // max(1, self.shape[0]) if len(self.shape) > 1 else self.end - self.begin
+        """Bytes of one row (of one number where there is one dimension, of all where there is none)."""
+        return (self.end - self.begin) // max(1, self.height)
+
+    @property
+    def height(self) -> int:
+        """Rows: the first dimension, or one where there is none."""
+        return self.shape[0] if self.shape else 1
 
 
 @dataclass(frozen=True)
@@ -190,8 +195,8 @@ def read_rows(entry: TensorEntry, start: int, stop: int) -> torch.Tensor:
 def row_chunks(entry: TensorEntry, chunk_bytes: int = CHUNK_BYTES) -> Iterator[tuple[int, torch.Tensor]]:
     """All rows in order, as (first row, rows), each chunk about `chunk_bytes` long."""
     step = max(1, chunk_bytes // max(1, entry.row_bytes))
-    for start in range(0, entry.shape[0], step):
-        yield start, read_rows(entry, start, min(start + step, entry.shape[0]))
+    for start in range(0, entry.height, step):
+        yield start, read_rows(entry, start, min(start + step, entry.height))
 
 
 def gather_rows(
@@ -202,8 +207,8 @@ def gather_rows(
     Only the chunks that hold a wanted row are read, from the first to the last wanted row of each.
     """
     own = float_dtype(entry)
-    if len(ids) and (ids[0] < 0 or ids[-1] >= entry.shape[0] or np.any(np.diff(ids) < 0)):
-        raise IndexError(f"row ids of {entry.name} must ascend within 0..{entry.shape[0] - 1}")
+    if len(ids) and (ids[0] < 0 or ids[-1] >= entry.height or np.any(np.diff(ids) < 0)):
+        raise IndexError(f"row ids of {entry.name} must ascend within 0..{entry.height - 1}")
     result = torch.empty((len(ids), *entry.shape[1:]), dtype=dtype or own)
     step = max(1, CHUNK_BYTES // max(1, entry.row_bytes))
     done = 0

@@ -68,16 +68,16 @@ def write_checkpoint(
     config: Mapping[str, Any] | None = None,
     generation_config: Mapping[str, Any] | None = None,
     tokenizer: Path | str | SavesTokenizer | None = None,
-    extra: Mapping[str, str] | None = None,
+    finish: Callable[[Path], None] | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Write a copy of `source` in which some tensors have new contents, atomically.
 
     replaced: by tensor name; a name that the source lacks is an error. dropped: tensors left out. config and
     generation_config: the files' new contents (the source's by default). tokenizer: a folder whose tokenizer files
-    replace the source's, or an object with save_pretrained. extra: more text files by name. A single file stays a
-    single file, shards stay shards with an index; a shard with no changed tensor is cloned, linked or copied.
-    UserError: output not empty, disk too small, disk full.
+    replace the source's, or an object with save_pretrained. finish: adds files of its own to the folder that it is
+    given, once the weights are written. A single file stays a single file, shards stay shards with an index; a shard
+    with no changed tensor is cloned, linked or copied. UserError: output not empty, disk too small, disk full.
     """
     output = Path(output)
     contents = {
@@ -107,8 +107,8 @@ def write_checkpoint(
         if source.sharded:
             _write_text(folder / INDEX, _index(source, plans))
         _copy_small_files(source.path, folder, tokenizer)
-        for file, value in (extra or {}).items():
-            _write_text(folder / file, value)
+        if finish:
+            finish(folder)
         if generation_config is not None:
             _write_text(folder / "generation_config.json", _json(generation_config))
         # Last: a folder without config.json is not a model to any loader, however it was left behind.
@@ -177,8 +177,8 @@ def _write_rows(writer: DirectWriter, name: str, new: Replacement) -> None:
         height += rows.shape[0]
         if rows.numel():
             writer.write(memoryview(rows.contiguous().view(torch.uint8).reshape(-1).numpy()))
-    if height != new.shape[0]:
-        raise ValueError(f"{name}: {height} rows came, {new.shape[0]} were promised")
+    if height != (new.shape[0] if new.shape else 1):
+        raise ValueError(f"{name}: {height} rows came for shape {new.shape}")
 
 
 def _index(source: Checkpoint, plans: list[_ShardPlan]) -> str:

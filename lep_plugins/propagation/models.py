@@ -1,0 +1,127 @@
+"""The three models of a propagation, opened and checked against each other before any heavy work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from darumeru.errors import UserError
+from lep_plugins.checkpoint import Checkpoint, Replacement, open_checkpoint
+from lep_plugins.propagation.lora import Adapter, is_adapter, open_adapter
+from lep_plugins.propagation.rows import Rows, StoredRows
+from lep_plugins.token_bytes import TokenTable, load_tokenizer
+
+EMBEDDING, HEAD = "embedding", "head"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the three. path: as the user named it. checkpoint: its weights (those an adapter was trained on,
+    for an adapter). adapter: the adapter, if it is one. tokenizer: a `tokenizers.Tokenizer`; tokenizer_folder: where
+    it came from."""
+
+    role: str
+    path: Path
+    checkpoint: Checkpoint
+    tokenizer: Any
+    tokenizer_folder: Path
+    table: TokenTable
+    adapter: Adapter | None = None
+
+    def tensor_name(self, matrix: str) -> str:
+        """The tensor that holds "embedding" or "head"; the same one when tied."""
+        head = self.checkpoint.head_name
+        return head if matrix == HEAD and head else self.checkpoint.embedding_name
+
+    def rows(self, matrix: str) -> Rows:
+        """The rows of "embedding" or "head"."""
+        name = self.tensor_name(matrix)
+        return self.adapter.rows(name, self.checkpoint) if self.adapter else StoredRows(self.checkpoint.entry(name))
+
+
+@dataclass(frozen=True)
+class Trio:
+    """base: the foundation model. target: its instruct-tuned variant. donor: the base with a new vocabulary and
+    trained embeddings."""
+
+    base: Model
+    target: Model
+    donor: Model
+
+    @property
+    def matrices(self) -> tuple[str, ...]:
+        """What is propagated: one matrix when tied, else both."""
+        return (EMBEDDING,) if self.target.checkpoint.tied else (EMBEDDING, HEAD)
+
+    def layer_changes(self) -> dict[str, Replacement]:
+        """What a donor adapter's layer parts make of the target's layers."""
+        if self.donor.adapter is None:
+            return {}
+        vocabulary = self.donor.checkpoint.vocabulary
+        names = (vocabulary.embedding, *filter(None, [vocabulary.head]), *vocabulary.copies)
+        return self.donor.adapter.layer_changes(self.target.checkpoint, names)
+
+
+def resolve_model(name: str | Path) -> Path:
+    """The folder of a model. UserError: there is no such folder."""
+    if not Path(name).is_dir():
+        raise UserError("no such model folder", str(name))
+    return Path(name)
+
+
+def open_trio(base: str | Path, target: str | Path, donor: str | Path) -> Trio:
+    """Open the three models and check that they fit each other.
+
+    UserError: unreadable files, different architectures or widths, tied mixed with untied, different scales.
+    """
+    trio = Trio(_open("base", base), _open("target", target), _open("donor", donor))
+    for other in (trio.target, trio.donor):
+        _same("architecture", trio.base, other, trio.base.checkpoint.architecture, other.checkpoint.architecture)
+        _same("hidden size", trio.base, other, trio.base.checkpoint.hidden_size, other.checkpoint.hidden_size)
+        _same_tying(trio.base, other)
+        _same("embedding scales", trio.base, other, trio.base.checkpoint.scales, other.checkpoint.scales)
+    return trio
+
+
+def _open(role: str, name: str | Path) -> Model:
+    folder = resolve_model(name)
+    if not is_adapter(folder):
+        checkpoint = open_checkpoint(folder)
+        tokenizer = load_tokenizer(folder)
+        return Model(role, folder, checkpoint, tokenizer, folder, TokenTable.of(tokenizer))
+    if role != "donor":
+        raise UserError(f"the {role} is an adapter", str(folder), f"merge it, or give the {role} model itself")
+    adapter = open_adapter(folder)
+    below = resolve_model(adapter.base_model)
+    home = folder if (folder / "tokenizer.json").is_file() else below
+    tokenizer = load_tokenizer(home)
+    checkpoint = open_checkpoint(below)
+    _refuse_own_head(adapter, checkpoint)
+    return Model(role, folder, checkpoint, tokenizer, home, TokenTable.of(tokenizer), adapter)
+
+
+def _refuse_own_head(adapter: Adapter, checkpoint: Checkpoint) -> None:
+    heads = [name for name in (*adapter.pairs, *adapter.whole) if name.removesuffix(".weight").endswith("lm_head")]
+    if checkpoint.tied and heads and checkpoint.embedding_name.removesuffix(".weight") not in heads[0]:
+        mend = "its model ties head and embedding: train the embedding alone, or untie them"
+        raise UserError(f"the adapter trains {heads[0]} of a tied model", str(adapter.path), mend)
+
+
+def _same_tying(base: Model, other: Model) -> None:
+    if base.checkpoint.tied != other.checkpoint.tied:
+        names = {True: "tied", False: "untied"}
+        text = f"base has {names[base.checkpoint.tied]} embeddings, {other.role} {names[other.checkpoint.tied]}"
+        raise UserError(text, str(other.path), "tied and untied models cannot be mixed")
+
+
+def _same(what: str, base: Model, other: Model, one: Any, two: Any) -> None:
+    if one != two:
+        raise UserError(f"base and {other.role} differ in {what}: {_plain(one)} and {_plain(two)}", str(other.path))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {item}" for key, item in value.items()) or "none"
+    return str(value)

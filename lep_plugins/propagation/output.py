@@ -1,0 +1,97 @@
+"""The rows of the result, streamed: the donor's changed, the target's copied and appended, the padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from lep_plugins.checkpoint import Replacement
+from lep_plugins.checkpoint_read import FLOAT_DTYPES
+from lep_plugins.propagation.changes import Change
+from lep_plugins.propagation.methods import Setting
+from lep_plugins.propagation.rows import blocks, gather_any, require_finite
+
+APPLY_ROWS = 4096
+
+
+@dataclass
+class Movement:
+    """How far the donor's rows moved, filled while they are written. change, size: length of each donor row's change
+    and of the row itself; rows copied from the target count as unmoved."""
+
+    change: torch.Tensor
+    size: torch.Tensor
+
+    @property
+    def norm(self) -> float:
+        """||output - donor|| / ||donor|| (Frobenius)."""
+        size = float(self.size.norm())
+        return float(self.change.norm()) / size if size > 0 else 0.0
+
+    def most(self, count: int) -> list[tuple[int, float, float]]:
+        """(id, length of the change, length of the donor's row) of the rows that moved most, none that did not."""
+        order = torch.argsort(self.change, descending=True, stable=True)[:count].tolist()
+        found = [(int(row), float(self.change[row]), float(self.size[row])) for row in order]
+        return [item for item in found if item[1] > 0]
+
+
+@dataclass(frozen=True)
+class ResultRows:
+    """One matrix of the result. setting: which matrix of which models. change: what happens to the donor's rows."""
+
+    setting: Setting
+    change: Change
+    movement: Movement = field(init=False)
+
+    def __post_init__(self) -> None:
+        height = self.setting.donor.height
+        object.__setattr__(self, "movement", Movement(torch.zeros(height), torch.zeros(height)))
+
+    def replacement(self) -> Replacement:
+        """The matrix as `write_checkpoint` takes it, in the target's dtype."""
+        dtype = next(name for name, dtype in FLOAT_DTYPES.items() if dtype == self.setting.target.dtype)
+        shape = (self.setting.relation.rows, self.setting.target.width)
+        return Replacement(shape, dtype, self._chunks)
+
+    def _chunks(self) -> Iterator[torch.Tensor]:
+        relation, donor, target = self.setting.relation, self.setting.donor, self.setting.target
+        copied = gather_any(target, relation.copied_from)
+        total = torch.zeros(target.width, dtype=torch.float64)
+        grows = relation.rows > donor.height
+        for start, stop in blocks(donor.height, APPLY_ROWS):
+            with self.setting.phases("applying"):
+                rows = self._changed(start, stop)
+                self._copy(rows, start, copied)
+                if grows:
+                    total += rows[: max(0, relation.donor_tokens - start)].sum(0, dtype=torch.float64)
+            yield rows
+        if grows:
+            mean = (total / relation.donor_tokens).to(target.dtype)
+            tail = mean.repeat(relation.rows - donor.height, 1)
+            self._copy(tail, donor.height, copied)
+            yield tail
+
+    def _copy(self, rows: torch.Tensor, start: int, copied: torch.Tensor) -> None:
+        """Put the target's rows where they belong among `rows`, which begin at id `start`."""
+        ids = self.setting.relation.copied_ids
+        inside = np.flatnonzero((ids >= start) & (ids < start + rows.shape[0]))
+        rows[torch.from_numpy(ids[inside] - start)] = copied[torch.from_numpy(inside)]
+        moved = ids[inside][ids[inside] < len(self.movement.change)]
+        self.movement.change[torch.from_numpy(moved)] = 0
+
+    def _changed(self, start: int, stop: int) -> torch.Tensor:
+        donor = self.setting.donor.read(start, stop)
+        dtype = self.setting.target.dtype
+        rows = self.change.apply(start, donor, dtype)
+        self.movement.change[start:stop] = _lengths(rows - donor.to(dtype))
+        self.movement.size[start:stop] = _lengths(donor)
+        if not torch.isfinite(self.movement.change[start:stop]).all():
+            require_finite(rows, self.setting.donor.where, np.arange(start, stop, dtype=np.int64))
+        return rows
+
+
+def _lengths(rows: torch.Tensor) -> torch.Tensor:
+    return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32)

@@ -1,0 +1,246 @@
+"""The least-squares problem of Learned Embedding Propagation, at the cost of the tokens that matter.
+
+With A = T X and B = T Y (X, Y: rows of base and target), D = argmin ||A D - B|| is found as I + Delta,
+
+    Delta = argmin ||A Delta - (B - A)||,    A^T A = X_u^T S X_u,    A^T (B - A) = X_u^T S Z_u,
+
+where u are the old tokens that T uses, Z = Y - X and S = T_u^T T_u (sparse). No matrix of V_new rows is built.
+arXiv:2412.21140, section 2.2, in the difference form: the same D at full rank, and the identity on every direction
+that A does not reach.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from lep_plugins.propagation.phases import Phases
+from lep_plugins.propagation.rows import Ids, Rows, blocks, gather_any
+
+BLOCK_ROWS = 4096
+BAG_ROWS = 1024
+FLOAT32_PIVOT = 1e-3
+"""Smallest Cholesky pivot of the equilibrated Gram matrix at which fp32 products are exact enough."""
+
+RANK_CUTOFF = 1e-12
+"""Pivots and eigenvalues below this share of the largest count as zero."""
+
+PROBES = 128
+"""Random directions that estimate the residual (exact up to this width)."""
+
+SMALL = 512
+"""Width up to which the condition number is computed from all eigenvalues."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """base, target: the rows of the two models. base_ids (ascending), target_ids: where the used old tokens have
+    their rows. weights: T_u, a scipy CSR matrix, fit rows x used tokens."""
+
+    base: Rows
+    target: Rows
+    base_ids: Ids
+    target_ids: Ids
+    weights: Any
+
+
+@dataclass(frozen=True)
+class Fit:
+    """rank: of A. condition: of A with columns scaled to length one, over its rank. residual: ||A Delta - (B - A)|| /
+    ||B - A|| (0 when B = A). delta_norm: ||Delta|| (Frobenius). solver: which way was taken."""
+
+    rank: int
+    condition: float
+    residual: float
+    delta_norm: float
+    solver: str
+
+
+@dataclass(frozen=True)
+class Solution:
+    """delta: d x d, float64, on the device of the products. fit: how good it is."""
+
+    delta: torch.Tensor
+    fit: Fit
+
+
+def solve(
+    problem: Problem, device: str = "cpu", block_rows: int = BLOCK_ROWS, phases: Phases | None = None
+) -> Solution:
+    """Solve the least-squares problem; products run on `device`. UserError for NaN or infinity in used rows."""
+    phases = phases or Phases()
+    with phases("reading rows"):
+        used = _UsedRows.gather(problem, device, block_rows, phases)
+    width = problem.base.width
+    solution = None
+    if problem.base.dtype != torch.float64 and min(problem.weights.shape) >= width:
+        equations, solver = _normal_equations(used, torch.float32), "float32 products, Cholesky"
+        with phases("solving"):
+            solution = _cholesky(*equations, FLOAT32_PIVOT)
+    if solution is None:
+        equations, solver = _normal_equations(used, torch.float64), "float64 products, Cholesky"
+        with phases("solving"):
+            solution = _cholesky(*equations, RANK_CUTOFF)
+    if solution is None:
+        solver = "float64 products, eigen-decomposition"
+        with phases("solving"):
+            solution = _eigen(*equations)
+    del equations
+    delta, rank, condition = solution
+    with phases("residual"):
+        return Solution(delta, Fit(rank, condition, _residual(used, delta), float(delta.norm()), solver))
+
+
+@dataclass(frozen=True)
+class _UsedRows:
+    """The rows of the used tokens: base in memory in its stored dtype, target read block by block."""
+
+    problem: Problem
+    base: torch.Tensor
+    overlap: Any
+    device: str
+    block_rows: int
+    phases: Phases
+
+    @classmethod
+    def gather(cls, problem: Problem, device: str, block_rows: int, phases: Phases) -> _UsedRows:
+        weights = problem.weights.tocsr()
+        overlap = (weights.T @ weights).tocsr()
+        return cls(problem, gather_any(problem.base, problem.base_ids), overlap, device, block_rows, phases)
+
+    def base_block(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
+        return self.base[start:stop].to(self.device).to(dtype)
+
+    def change_block(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
+        """Z: target minus base, rows x d."""
+        target = gather_any(self.problem.target, self.problem.target_ids[start:stop])
+        return target.to(self.device).to(dtype) - self.base_block(start, stop, dtype)
+
+    def mixed_block(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
+        """Rows [start, stop) of S X."""
+        mixed = torch.empty((stop - start, self.base.shape[1]), dtype=dtype, device=self.device)
+        for low, high in blocks(stop - start, BAG_ROWS):
+            mixed[low:high] = self._mix(self.overlap[start + low : start + high], dtype)
+        return mixed
+
+    def _mix(self, part: Any, dtype: torch.dtype) -> torch.Tensor:
+        near, places = np.unique(part.indices, return_inverse=True)
+        rows = self.base[torch.from_numpy(near.astype(np.int64))].to(self.device).to(dtype)
+        return torch.nn.functional.embedding_bag(
+            torch.from_numpy(places.astype(np.int64)).to(self.device),
+            rows,
+            torch.from_numpy(part.indptr[:-1].astype(np.int64)).to(self.device),
+            mode="sum",
+            per_sample_weights=torch.from_numpy(part.data).to(dtype).to(self.device),
+        )
+
+
+def _normal_equations(used: _UsedRows, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """X^T S X and X^T S Z, d x d, float64: products in `dtype` over row blocks, accumulated in float64."""
+    width = used.base.shape[1]
+    gram = torch.zeros((width, width), dtype=torch.float64, device=used.device)
+    right = torch.zeros_like(gram)
+    panels = list(blocks(width, max(256, -(-width // 8))))
+    for start, stop in blocks(used.base.shape[0], used.block_rows):
+        with used.phases("sparse products"):
+            mixed = used.mixed_block(start, stop, dtype)
+        with used.phases("Gram matrix"):
+            rows = used.base_block(start, stop, dtype)
+            for low, high in panels:  # symmetric: only what lies right of the panel's diagonal
+                gram[low:high, low:].add_(rows[:, low:high].T @ mixed[:, low:])
+            del rows
+        with used.phases("reading rows"):
+            change = used.change_block(start, stop, dtype)
+        with used.phases("right-hand side"):
+            for low, high in panels:
+                right[low:high].add_(mixed[:, low:high].T @ change)
+    for low, high in panels:
+        block = gram[low:high, low:high]
+        gram[low:high, low:high] = (block + block.T) / 2
+        gram[high:, low:high] = gram[low:high, high:].T
+    return gram, right
+
+
+def _scales(gram: torch.Tensor) -> torch.Tensor:
+    """Column lengths of A; one for a column of zeros."""
+    scales = gram.diagonal().clamp_min(0).sqrt()
+    return torch.where(scales > 0, scales, torch.ones_like(scales))
+
+
+def _cholesky(gram: torch.Tensor, right: torch.Tensor, smallest_pivot: float) -> tuple[torch.Tensor, int, float] | None:
+    """(Delta, rank, condition), or None when a pivot of the equilibrated Gram matrix is below `smallest_pivot`."""
+    scales = _scales(gram)
+    equilibrated = gram / scales[:, None] / scales[None, :]
+    factor, info = torch.linalg.cholesky_ex(equilibrated)
+    if int(info) != 0 or not float(factor.diagonal().min()) ** 2 >= smallest_pivot:
+        return None
+    condition = _condition(equilibrated, factor)
+    del equilibrated
+    delta = torch.cholesky_solve(right / scales[:, None], factor)
+    return delta.div_(scales[:, None]), gram.shape[0], condition
+
+
+def _condition(equilibrated: torch.Tensor, factor: torch.Tensor) -> float:
+    """Square root of the ratio of the extreme eigenvalues: the condition number of A, its columns scaled."""
+    width = equilibrated.shape[0]
+    if width <= SMALL:
+        values = torch.linalg.eigvalsh(equilibrated)
+        return float((values[-1] / values[0].clamp_min(torch.finfo(values.dtype).tiny)).sqrt())
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
+    def times(vector: Any) -> Any:
+        return (equilibrated @ torch.from_numpy(vector).to(equilibrated.device).reshape(-1, 1)).cpu().numpy()
+
+    def divide(vector: Any) -> Any:
+        column = torch.from_numpy(vector).to(factor.device).reshape(-1, 1)
+        return torch.cholesky_solve(column, factor).cpu().numpy()
+
+    first = np.random.default_rng(0).standard_normal(width)
+    shape = (width, width)
+    extremes = [
+        float(eigsh(LinearOperator(shape, matvec, dtype=np.float64), 1, v0=first, tol=1e-2)[0][0])
+        for matvec in (times, divide)
+    ]
+    return float(np.sqrt(extremes[0] * extremes[1]))
+
+
+def _eigen(gram: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, int, float]:
+    """(Delta, rank, condition) of the minimum-norm solution over the eigenvalues above the cutoff."""
+    scales = _scales(gram)
+    values, vectors = torch.linalg.eigh(gram / scales[:, None] / scales[None, :])
+    kept = values > RANK_CUTOFF * values[-1].clamp_min(0)
+    rank = int(kept.sum())
+    if rank == 0:
+        return torch.zeros_like(gram), 0, 1.0
+    values, vectors = values[kept], vectors[:, kept]
+    delta = vectors @ ((vectors.T @ (right / scales[:, None])) / values[:, None]) / scales[:, None]
+    # Scaling skewed the null space: back into the row space of A, so that what A does not reach stays untouched.
+    reached, _ = torch.linalg.qr(vectors * scales[:, None])
+    delta = reached @ (reached.T @ delta)
+    return delta, rank, float((values[-1] / values[0]).sqrt())
+
+
+def _residual(used: _UsedRows, delta: torch.Tensor) -> float:
+    """||A Delta - (B - A)|| / ||B - A||, on all columns when d <= PROBES, else on PROBES random combinations of them.
+
+    The residual itself is projected, not its square's two large parts, so nothing cancels.
+    """
+    width = delta.shape[0]
+    if width <= PROBES:
+        dtype, probe = torch.float64, torch.eye(width, dtype=torch.float64, device=delta.device)
+    else:
+        generator = torch.Generator().manual_seed(0)
+        dtype, probe = torch.float32, torch.randn((width, PROBES), generator=generator).to(delta.device)
+    projected = (delta @ probe.double()).to(dtype)
+    fitted, wanted = [], []
+    for start, stop in blocks(used.base.shape[0], used.block_rows):
+        fitted.append((used.base_block(start, stop, dtype) @ projected).cpu())
+        wanted.append((used.change_block(start, stop, dtype) @ probe).cpu())
+    weights = used.problem.weights.tocsr()
+    weights = weights.astype(np.float64 if dtype == torch.float64 else np.float32)
+    goal = weights @ torch.cat(wanted).numpy()
+    size = float(np.linalg.norm(goal))
+    return float(np.linalg.norm(weights @ torch.cat(fitted).numpy() - goal)) / size if size > 0 else 0.0
