@@ -105,7 +105,7 @@ class ConversionMatrix:
             yield record
 
     def save(self, folder: Path) -> None:
-        """Write conversion.npz and vocabulary_delta.json (one token a line) into `folder`."""
+        """Write conversion.npz and vocabulary_delta.json into `folder`."""
         np.savez_compressed(
             folder / MATRIX_FILE,
             schema=SCHEMA,
@@ -114,6 +114,10 @@ class ConversionMatrix:
             indices=self.indices,
             origins=self.origins,
         )
+        (folder / AUDIT_FILE).write_text(self.audit_text(), encoding="utf-8")
+
+    def audit_text(self) -> str:
+        """The contents of vocabulary_delta.json: a header, then one token a line."""
         header = {
             "schema": SCHEMA,
             "rows_new": self.rows_new,
@@ -121,10 +125,8 @@ class ConversionMatrix:
             "counts": self.counts(),
             "old_tokens": self.pieces_old,
         }
-        with (folder / AUDIT_FILE).open("w", encoding="utf-8") as stream:
-            stream.write(json.dumps(header, ensure_ascii=False)[:-1] + ', "tokens": [\n')
-            stream.write(",\n".join(json.dumps(record, ensure_ascii=False) for record in self.audit()))
-            stream.write("\n]}\n")
+        records = ",\n".join(json.dumps(record, ensure_ascii=False) for record in self.audit())
+        return f'{json.dumps(header, ensure_ascii=False)[:-1]}, "tokens": [\n{records}\n]}}\n'
 
     @classmethod
     def load(cls, folder: Path) -> ConversionMatrix:

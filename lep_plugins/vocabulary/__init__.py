@@ -1,0 +1,1 @@
+"""Vocabulary schemes: substitution (bpe, unigram), extension, optimization, trimming."""

@@ -1,0 +1,153 @@
+"""Tokenizer folders: reading the tokenizer that a model has, writing a new one with its vocabulary delta."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from darumeru.errors import UserError
+from lep_plugins.checkpoint_output import appearing_folder, sync
+from lep_plugins.checkpoint_read import read_json
+from lep_plugins.conversion import ConversionMatrix, conversion_matrix
+from lep_plugins.vocabulary.description import Description
+
+ROW_MULTIPLE = 64
+PLAIN_CLASS = "PreTrainedTokenizerFast"
+"""The only class that transformers loads from tokenizer.json as it stands: others rebuild parts of the tokenizer from
+what their model family had (a Unigram saved as LlamaTokenizer comes back as BPE without merges)."""
+
+STALE = ("auto_map", "vocab_file", "merges_file", "sp_model_kwargs", "add_prefix_space", "legacy", "tokenizer_object")
+PROBES = (
+    "Привет, мир! Ёлка, съезд, объём; №5 — «цитата»…",
+    "Hello world, it's a test\n\n\tdef f(x):\n        return x  # 42\r\n",
+    " leading and  double   spaces ",
+    "日本語 emoji 🙂🏽 Ελληνικά український",
+)
+
+
+@dataclass(frozen=True)
+class ModelTokenizer:
+    """A model folder's tokenizer as transformers loads it.
+
+    folder: where it lies. description: the tokenizer. rows: embedding rows by config.json, None without one.
+    """
+
+    folder: Path
+    description: Description
+    rows: int | None
+
+
+def find_model(model: str | Path) -> Path:
+    """The folder of a model: the path itself, or the Hub snapshot of that name (from the cache where it is there).
+
+    UserError: neither exists."""
+    folder = Path(model)
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    patterns = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+    try:
+        return Path(snapshot_download(str(model), allow_patterns=patterns))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"no such folder or Hub model: {reason}", where=str(model)) from None
+
+
+def load_auto_tokenizer(folder: Path, config: Any = None) -> Any:
+    """The tokenizer as transformers loads it. UserError: it does not, or it has no fast backend."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), **({} if config is None else {"config": config}))
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"transformers cannot load the tokenizer: {reason}", where=str(folder)) from None
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        raise UserError("has no fast tokenizer", where=str(folder), mend="save it with a tokenizer.json")
+    return tokenizer
+
+
+def open_model_tokenizer(model: str | Path) -> ModelTokenizer:
+    """Read the tokenizer of a model folder or Hub model. UserError: see `find_model`, `load_auto_tokenizer` and
+    `tokenizer_kind`."""
+    from lep_plugins.checkpoint_names import text_config
+
+    folder = find_model(model)
+    description = Description.of(load_auto_tokenizer(folder))
+    rows = None
+    if (folder / "config.json").is_file():
+        config = read_json(folder / "config.json")
+        rows = text_config(config).get("vocab_size", config.get("vocab_size"))
+    return ModelTokenizer(folder, description, max(rows or 0, len(description.table)))
+
+
+def rows_for(tokens: int) -> int:
+    """Embedding rows for so many ids: the next multiple of 64."""
+    return -(-tokens // ROW_MULTIPLE) * ROW_MULTIPLE
+
+
+def write_tokenizer(
+    source: ModelTokenizer, new: Description, output: Path, say: Callable[[str], None] | None = None
+) -> Path:
+    """Write the folder `output`: tokenizer files, the conversion matrix and the vocabulary delta from the old
+    tokenizer. It appears whole or not at all.
+
+    UserError: `output` is not empty; transformers would load the new tokenizer otherwise than it was made (some
+    model families force a tokenizer class)."""
+    old = source.description
+    rows_new = rows_for(len(new.table))
+    conversion: ConversionMatrix = conversion_matrix(old.build(), new.build(), source.rows, rows_new)
+    with appearing_folder(output) as folder:
+        _write_files(source.folder, new, folder)
+        _check_loads(source.folder, new, folder)
+        conversion.save(folder)
+        for path in folder.iterdir():
+            sync(path)
+    if say is not None:
+        counts = conversion.counts()
+        say(f"{len(new.vocab)} tokens: " + ", ".join(f"{count} {name}" for name, count in counts.items() if count))
+    return output
+
+
+def _write_files(source: Path, new: Description, folder: Path) -> None:
+    new.build().save(str(folder / "tokenizer.json"))
+    for name in ("special_tokens_map.json", "chat_template.jinja", "chat_template.json"):
+        if (source / name).is_file():
+            (folder / name).write_bytes((source / name).read_bytes())
+    config: dict[str, Any] = {}
+    if (source / "tokenizer_config.json").is_file():
+        config = dict(read_json(source / "tokenizer_config.json"))
+    for key in STALE:
+        config.pop(key, None)
+    config["tokenizer_class"] = PLAIN_CLASS
+    if "added_tokens_decoder" in config:
+        vocab = new.vocab
+        entries = sorted(config["added_tokens_decoder"].values(), key=lambda token: vocab.get(token["content"], -1))
+        config["added_tokens_decoder"] = {
+            str(vocab[token["content"]]): token for token in entries if token["content"] in vocab
+        }
+    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
+
+
+def _check_loads(source: Path, new: Description, folder: Path) -> None:
+    """UserError unless transformers, for this model family, loads what was written."""
+    config = None
+    if (source / "config.json").is_file():
+        from transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(str(source))
+    loaded, made = load_auto_tokenizer(folder, config), new.build()
+    same = len(loaded) == len(new.vocab)
+    if not (same and all(loaded(text)["input_ids"] == made.encode(text).ids for text in PROBES)):
+        family = getattr(config, "model_type", "this")
+        raise UserError(
+            f"transformers loads this tokenizer as {type(loaded).__name__}, which changes it",
+            where=f"{family} models",
+            mend="use --scheme bpe or an extension, which keep the tokenizer's kind",
+        )
