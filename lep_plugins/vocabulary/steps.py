@@ -1,0 +1,140 @@
+"""The vocabulary schemes as adaptation steps: each makes a new tokenizer, then a whole model with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from darumeru.adaptation.protocols import Candidate, StepContext
+from lep_plugins.vocabulary.bpe import COVERAGE, Texts, train_bpe
+from lep_plugins.vocabulary.corpus import Corpus
+from lep_plugins.vocabulary.description import Description
+from lep_plugins.vocabulary.extend import extend
+from lep_plugins.vocabulary.folder import open_model_tokenizer, write_tokenizer
+from lep_plugins.vocabulary.optimize import optimize
+from lep_plugins.vocabulary.script import Script
+from lep_plugins.vocabulary.trim import trim
+from lep_plugins.vocabulary.unigram import train_unigram
+
+Normal = Literal["NFKC", "NFC", "none"]
+
+
+@dataclass(frozen=True)
+class _Scheme:
+    """corpus: text files. method: how rows of new tokens are initialized. field: of JSON lines and Parquet."""
+
+    corpus: tuple[str, ...] = ()
+    method: str = "mean"
+    field: str = "text"
+
+    name = "vocab"
+
+    def describe(self, old: Description, texts: Texts) -> Description:
+        """The new tokenizer. texts: opens the corpus anew, as often as it is called."""
+        raise NotImplementedError
+
+    def make_tokenizer(
+        self,
+        model: str | Path,
+        output: Path,
+        texts: Texts | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> Path:
+        """Write the new tokenizer folder, with its vocabulary delta, to `output`. texts: instead of the corpus."""
+        from lep_plugins.checkpoint_output import check_output
+
+        check_output(output)
+        opened = texts or Corpus.of(self.corpus, self.field).texts
+        source = open_model_tokenizer(model)
+        return write_tokenizer(source, self.describe(source.description, opened), output, say)
+
+    def run(self, context: StepContext, candidate: Candidate) -> Iterator[Candidate]:
+        """Yield one model: `candidate` with the new tokenizer and initialized embeddings."""
+        from lep_plugins.initialization import initialize_embeddings
+
+        tokenizer = self.make_tokenizer(candidate.path, context.output / "tokenizer", say=context.say)
+        model = initialize_embeddings(
+            candidate.path,
+            tokenizer,
+            context.output / "model",
+            self.method,
+            self.corpus,
+            context.seed,
+            say=context.say,
+        )
+        parameters = asdict(self) | {"corpus": list(self.corpus)}
+        parents = (candidate.label or str(candidate.path),)
+        yield Candidate(model, self.name, parameters, parents, label=f"{self.name}-{self.method}")
+
+
+@dataclass(frozen=True)
+class VocabBpe(_Scheme):
+    """Substitution by BPE. size: tokens in all; normalization and coverage: of SentencePiece-style tokenizers."""
+
+    size: int = 128_000
+    normalization: Normal = "NFKC"
+    coverage: float = COVERAGE
+
+    name = "vocab_bpe"
+
+    def describe(self, old: Description, texts: Texts) -> Description:
+        normalization = None if self.normalization == "none" else self.normalization
+        return train_bpe(old, texts, self.size, normalization, self.coverage)
+
+
+@dataclass(frozen=True)
+class VocabUnigram(_Scheme):
+    """Substitution by Unigram. size: tokens in all."""
+
+    size: int = 128_000
+    normalization: Normal = "NFKC"
+    coverage: float = COVERAGE
+
+    name = "vocab_unigram"
+
+    def describe(self, old: Description, texts: Texts) -> Description:
+        normalization = None if self.normalization == "none" else self.normalization
+        return train_unigram(old, texts, self.size, normalization, self.coverage)
+
+
+@dataclass(frozen=True)
+class VocabExtend(_Scheme):
+    """Extension by continued BPE. size: tokens in all; script: "cyrillic" or "any"; min_frequency: of a merge."""
+
+    size: int = 174_816
+    script: Script = "cyrillic"
+    min_frequency: int = 2
+
+    name = "vocab_extend"
+
+    def describe(self, old: Description, texts: Texts) -> Description:
+        return extend(old, texts("NFC"), self.size, self.script, self.min_frequency)
+
+
+@dataclass(frozen=True)
+class VocabOptimize(_Scheme):
+    """Shrinking, then extension. size: tokens in all; keep: old tokens that stay, half of them by default."""
+
+    size: int = 114_504
+    keep: int | None = None
+    script: Script = "cyrillic"
+    min_frequency: int = 2
+
+    name = "vocab_optimize"
+
+    def describe(self, old: Description, texts: Texts) -> Description:
+        return optimize(old, lambda: texts("NFC"), self.size, self.keep, self.script, self.min_frequency)
+
+
+@dataclass(frozen=True)
+class VocabTrim(_Scheme):
+    """Trimming. min_count: occurrences in the corpus that save a token."""
+
+    min_count: int = 1
+
+    name = "vocab_trim"
+
+    def describe(self, old: Description, texts: Texts) -> Description:
+        return trim(old, texts("NFC"), self.min_count)
