@@ -31,8 +31,7 @@ class DirectWriter:
     def __init__(self, path: Path, wrote: Callable[[int], None] | None = None) -> None:
         self.path = path
         self._wrote = wrote or (lambda count: None)
-        self._buffer = mmap.mmap(-1, BUFFER_BYTES)
-        self._view = memoryview(self._buffer)
+        self._view = memoryview(mmap.mmap(-1, BUFFER_BYTES))
         self._filled = 0
         self._size = 0
         self._direct = hasattr(os, "O_DIRECT")
@@ -89,8 +88,6 @@ class DirectWriter:
                 os.fsync(self._handle)
         finally:
             os.close(self._handle)
-            self._view.release()
-            self._buffer.close()
 
 
 def link_or_copy(source: Path, output: Path) -> str:

@@ -12,6 +12,7 @@ from lep_plugins.checkpoint import Checkpoint, Replacement, open_checkpoint
 from lep_plugins.propagation.lora import Adapter, is_adapter, open_adapter
 from lep_plugins.propagation.rows import Rows, StoredRows
 from lep_plugins.token_bytes import TokenTable, load_tokenizer
+from lep_plugins.vocabulary.folder import find_model
 
 EMBEDDING, HEAD = "embedding", "head"
 
@@ -64,17 +65,10 @@ class Trio:
         return self.donor.adapter.layer_changes(self.target.checkpoint, names)
 
 
-def resolve_model(name: str | Path) -> Path:
-    """The folder of a model. UserError: there is no such folder."""
-    if not Path(name).is_dir():
-        raise UserError("no such model folder", str(name))
-    return Path(name)
-
-
 def open_trio(base: str | Path, target: str | Path, donor: str | Path) -> Trio:
-    """Open the three models and check that they fit each other.
+    """Open the three models (folders or Hub names) and check that they fit each other.
 
-    UserError: unreadable files, different architectures or widths, tied mixed with untied, different scales.
+    UserError: no such model, unreadable files, different architectures, widths or scales, tied mixed with untied.
     """
     trio = Trio(_open("base", base), _open("target", target), _open("donor", donor))
     for other in (trio.target, trio.donor):
@@ -86,7 +80,7 @@ def open_trio(base: str | Path, target: str | Path, donor: str | Path) -> Trio:
 
 
 def _open(role: str, name: str | Path) -> Model:
-    folder = resolve_model(name)
+    folder = find_model(name)
     if not is_adapter(folder):
         checkpoint = open_checkpoint(folder)
         tokenizer = load_tokenizer(folder)
@@ -94,7 +88,7 @@ def _open(role: str, name: str | Path) -> Model:
     if role != "donor":
         raise UserError(f"the {role} is an adapter", str(folder), f"merge it, or give the {role} model itself")
     adapter = open_adapter(folder)
-    below = resolve_model(adapter.base_model)
+    below = find_model(adapter.base_model)
     home = folder if (folder / "tokenizer.json").is_file() else below
     tokenizer = load_tokenizer(home)
     checkpoint = open_checkpoint(below)

@@ -123,13 +123,10 @@ class _Matrix:
     def _moved(self, token_id: int, change: float, size: float) -> MovedToken:
         table = self.setting.trio.donor.table
         token = table.tokens[token_id] if token_id < len(table) else None
-        name = (
-            token.decode("utf-8", "backslashreplace")
-            if isinstance(token, bytes)
-            else token.name
-            if token
-            else "(padding)"
-        )
+        if isinstance(token, bytes):
+            name = token.decode("utf-8", "backslashreplace")
+        else:
+            name = token.name if token else "(padding)"
         return MovedToken(token_id, name, change, change / size if size > 0 else 0.0)
 
 
