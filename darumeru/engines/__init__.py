@@ -1,0 +1,50 @@
+"""Engines: whatever answers requests. `load_engine` finds one by name, built in or from a plugin."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from darumeru.engines.protocol import Engine, EngineDied, EngineOptions
+from darumeru.engines.request import Answer, Choice, Continue, Generate, Message, Request
+from darumeru.registry import Registry
+
+__all__ = [
+    "Answer",
+    "Choice",
+    "Continue",
+    "Engine",
+    "EngineDied",
+    "EngineOptions",
+    "Generate",
+    "Message",
+    "Request",
+    "engine_registry",
+    "load_engine",
+]
+
+BUILTIN = {
+    "vllm": "darumeru.engines.vllm_engine:VllmEngine",
+    "transformers": "darumeru.engines.transformers_engine:TransformersEngine",
+    "openai": "darumeru.engines.openai_engine:OpenAIEngine",
+}
+
+
+def _check(name: str, engine: Any) -> str:
+    return "" if callable(engine) and hasattr(engine, "answer") else "not an engine class: it has no `answer`"
+
+
+@cache
+def engine_registry() -> Registry[Any]:
+    """All engine classes, the built-in ones and those of the entry-point group `darumeru.engines`."""
+    return Registry("darumeru.engines", "engine", BUILTIN, _check)
+
+
+def load_engine(name: str, options: EngineOptions) -> Engine:
+    """The engine of that name with its model loaded.
+
+    Raises UserError for an unknown name (with the nearest ones), an engine whose package is not installed (naming the
+    extra to install), options it does not take and a model it cannot load.
+    """
+    engine: Engine = engine_registry().get(name)(options)
+    return engine
