@@ -1,0 +1,76 @@
+"""What the verbs print, and that nothing heavy is imported for it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.command import darumeru
+
+HEAVY = {
+    "torch",
+    "transformers",
+    "vllm",
+    "datasets",
+    "lm_eval",
+    "pandas",
+    "scipy",
+    "sklearn",
+    "matplotlib",
+    "trl",
+    "peft",
+}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["tasks", "list"], ["tasks", "show", "parus"], ["run", "--help"]])
+def test_help_and_lists_import_nothing_heavy(words: list[str]) -> None:
+    code = (
+        "import sys\nfrom darumeru.cli.main import main\n"
+        f"sys.argv = ['darumeru', *{words!r}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(sorted(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(eval(done.stderr.strip().splitlines()[-1]))
+    assert not HEAVY & loaded
+
+
+def test_the_package_imports_nothing_heavy() -> None:
+    code = "import sys, darumeru; print(sorted(m for m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not HEAVY & set(eval(done.stdout))
+
+
+def test_tasks_are_listed_for_people_and_machines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = json.loads(darumeru(capsys, monkeypatch, "tasks", "list", "--json").out)
+    assert len(listed) == 23 and sum(task["leaderboard"] for task in listed) == 17
+    text = darumeru(capsys, monkeypatch, "tasks", "list").out
+    assert all(task["name"] in text for task in listed)
+    english = json.loads(darumeru(capsys, monkeypatch, "tasks", "list", "--json", "--language", "en").out)
+    assert {task["language"] for task in english} == {"en"}
+
+
+def test_show_names_the_metrics_and_the_data(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = darumeru(capsys, monkeypatch, "tasks", "show", "darumeru/parus")
+    assert "acc_both_orders" in said.out and "RefalMachine/darumeru/parus" in said.out
+    shown = json.loads(darumeru(capsys, monkeypatch, "tasks", "show", "parus", "--json").out)
+    assert shown["choices"] == ["1", "2"]
+
+
+def test_validate_accepts_the_projects_own_tasks_with_the_bundled_data(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = darumeru(capsys, monkeypatch, "tasks", "path").out.strip()
+    said = darumeru(capsys, monkeypatch, "tasks", "validate", f"{folder}/darumeru/cp_sent_ru.yaml", "--data", "bundled")
+    assert said.code == 0 and "valid: darumeru/cp_sent_ru" in said.out
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert darumeru(capsys, monkeypatch, "--version").out.startswith("darumeru 0.")
