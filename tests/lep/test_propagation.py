@@ -70,10 +70,11 @@ def own(folders: Folders, tmp_path: Path) -> Folders:
     return Folders(**places, output=folders.output)
 
 
-def run(
-    folders: Folders, method: str = "conversion", **options: object
-) -> tuple[dict[str, torch.Tensor], PropagationReport]:
-    report = propagate(folders.base, folders.target, folders.donor, folders.output, method, **options)  # type: ignore[arg-type]
+Result = tuple[dict[str, torch.Tensor], PropagationReport]
+
+
+def run(folders: Folders, method: str = "conversion", force: bool = False) -> Result:
+    report = propagate(folders.base, folders.target, folders.donor, folders.output, method, force)
     return weights(folders.output), report
 
 
@@ -455,9 +456,8 @@ def edit_json_new(path: Path, value: object) -> None:
 
 
 def test_memory_is_of_the_order_of_the_embeddings_not_of_the_model(own: Folders, tmp_path: Path) -> None:
-    layers = {
-        f"model.layers.9.big_{place}.weight": torch.zeros((4096, 4096), dtype=torch.bfloat16) for place in range(8)
-    }
+    big = torch.zeros((2048, 4096), dtype=torch.bfloat16)
+    layers = {f"model.layers.9.big_{place}.weight": big.clone() for place in range(8)}
     tensors = weights(own.target)
     save_file(tensors, str(own.target / "small.safetensors"), metadata={"format": "pt"})
     save_file(layers, str(own.target / "large.safetensors"), metadata={"format": "pt"})
