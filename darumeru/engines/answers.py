@@ -1,0 +1,87 @@
+"""How raw model output becomes an Answer: the same rules in every local engine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from darumeru.engines.request import Answer, Choice, Continue, Generate, Request
+
+
+def misfit(request: Request, max_model_len: int) -> str | None:
+    """Why this request cannot be asked of a model of that many positions (prompt and answer together); None if it
+    can. A generation may be cut by the context, but must have room for one token."""
+    kind = request.kind
+    if not request.prompt:
+        return "the prompt has no token ids"
+    if isinstance(kind, Choice) and not all(kind.token_ids):
+        return "a choice has no token ids"
+    needed = len(request.prompt) + (len(kind.continuation) if isinstance(kind, Continue) else 1)
+    if needed > max_model_len:
+        return f"needs {needed} tokens, the engine's context has {max_model_len}"
+    return None
+
+
+def candidate_ids(choice: Choice) -> list[int]:
+    """All token ids that stand for any label, each once, in order."""
+    return list(dict.fromkeys(token for ids in choice.token_ids for token in ids))
+
+
+def choice_answer(choice: Choice, logprobs: Mapping[int, float], seconds: float) -> Answer:
+    """logprobs: token id -> natural-log probability; an id that is not there (outside the top k) has probability 0."""
+    if any(math.isnan(value) for value in logprobs.values()):
+        return nan_answer(seconds)
+    best = (max(logprobs.get(token, -math.inf) for token in ids) for ids in choice.token_ids)
+    probabilities = {label: math.exp(value) for label, value in zip(choice.labels, best, strict=True)}
+    return Answer(probabilities=probabilities, seconds=seconds)
+
+
+def continue_answer(logprobs: Sequence[float], seconds: float) -> Answer:
+    """logprobs: one natural-log probability per continuation token."""
+    if any(math.isnan(value) for value in logprobs):
+        return nan_answer(seconds)
+    return Answer(logprobs=tuple(logprobs), seconds=seconds)
+
+
+def nan_answer(seconds: float) -> Answer:
+    """What is said when the model's numbers are not numbers."""
+    return Answer(error="the model's log-probabilities are NaN", seconds=seconds)
+
+
+class GeneratedText:
+    """Turns generated ids into text and cuts it at stop strings, the same way whatever generated them.
+
+    tokenizer: a transformers tokenizer. end_ids: ids that end a generation (they are no part of it).
+    """
+
+    def __init__(self, tokenizer: Any, end_ids: Iterable[int]) -> None:
+        self.tokenizer = tokenizer
+        self.end_ids = frozenset(end_ids)
+
+    def answer(self, ids: Sequence[int], kind: Generate, seconds: float) -> Answer:
+        """ids: everything generated, end token included if there is one."""
+        ended = bool(ids) and ids[-1] in self.end_ids
+        kept = list(ids[:-1] if ended else ids)
+        text = self.decode(kept)
+        at = self.stop_position(kept, text, kind.stop)
+        if at is not None:
+            text = text[:at]
+            while kept and len(self.decode(kept)) > len(text):
+                kept.pop()
+        reason = "stop" if ended or at is not None else "length"
+        return Answer(text=text, tokens=tuple(kept), finish_reason=reason, seconds=seconds)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids without special tokens."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def stop_position(self, ids: Sequence[int], text: str, stops: Sequence[str]) -> int | None:
+        """Where in `text` (the decoded ids) the first stop string begins; None when there is none."""
+        if not stops or not ids:
+            return None
+        # Decoding by itself drops the space that a first SentencePiece word begins with; in its place it is there.
+        dropped = str(self.tokenizer.convert_ids_to_tokens(ids[0])).startswith("▁") and not text.startswith(" ")
+        spaced = f" {text}" if dropped else text
+        found = [at for at in (spaced.find(stop) for stop in stops) if at >= 0]
+        return max(min(found) - dropped, 0) if found else None

@@ -1,0 +1,194 @@
+"""The reference engine: plain transformers forward passes, on a folder or on the live model of a training run."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from darumeru.engines.answers import GeneratedText, candidate_ids, choice_answer, continue_answer, misfit
+from darumeru.engines.model_files import CONTEXT_KEYS
+from darumeru.engines.protocol import EngineDied, EngineOptions
+from darumeru.engines.request import Answer, Choice, Continue, Generate, Request
+from darumeru.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+BATCH_SIZE = 16
+# Rows times padded length of one batch; a longer prompt gets a batch of its own.
+BATCH_TOKENS = 16384
+
+
+class TransformersEngine:
+    """Answers in batches of requests of like length, padded on the left; batch_size=1 pads nothing.
+
+    extra options go to `from_pretrained` as they are ("attn_implementation", "device_map"); "device" chooses where
+    the model lives (default: an accelerator if there is one). A model in half precision gets a float32 head, as in
+    the vLLM engine, because half-precision logits tie.
+    """
+
+    name = "transformers"
+    capabilities = frozenset({"choice", "generate", "continue"})
+
+    def __init__(self, options: EngineOptions) -> None:
+        for field in ("tensor_parallel", "pipeline_parallel", "data_parallel"):
+            if getattr(options, field) != 1:
+                mend = "use --engine vllm for that"
+                raise UserError(
+                    "the transformers engine runs one copy of the model", f"--{field.replace('_', '-')}", mend
+                )
+        model, tokenizer = _load(options)
+        own = _context_length(model.config)
+        self._begin(model, tokenizer, min(options.max_model_len or own, own), options.batch_size or BATCH_SIZE)
+
+    @classmethod
+    def from_model(
+        cls, model: Any, tokenizer: Any, max_model_len: int, batch_size: int = BATCH_SIZE
+    ) -> TransformersEngine:
+        """An engine on a model that someone else holds and may be training.
+
+        Its weights are used as they are at each call; training mode and gradients are left as they were found.
+        """
+        engine = cls.__new__(cls)
+        engine._begin(model, tokenizer, max_model_len, batch_size)
+        return engine
+
+    def _begin(self, model: Any, tokenizer: Any, max_model_len: int, batch_size: int) -> None:
+        from darumeru.engines.transformers_forward import ForwardPasses
+
+        self.model = model
+        self.max_model_len = max_model_len
+        self.batch_size = batch_size
+        self.text = GeneratedText(tokenizer, _end_ids(model, tokenizer))
+        self._passes: Any = ForwardPasses(model, self.text, max_model_len, batch_size)
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
+        """Yield (index, answer); see Engine.answer. Requests of one kind and like length share a batch."""
+        able = []
+        for number, request in enumerate(requests):
+            wrong = misfit(request, self.max_model_len)
+            if wrong:
+                yield number, Answer(error=wrong)
+            else:
+                able.append(number)
+        from darumeru.engines.transformers_forward import evaluating
+
+        for batch in self._batches(requests, able):
+            try:
+                with evaluating(self.model):
+                    answers = self._answer_batch([requests[number] for number in batch])
+            except RuntimeError as error:  # torch raises this for lack of memory and for failures of the device
+                raise EngineDied(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
+            yield from zip(batch, answers, strict=True)
+
+    def close(self) -> None:
+        """Drop the model."""
+        self.model = self._passes = None
+
+    def _batches(self, requests: Sequence[Request], able: Sequence[int]) -> Iterator[list[int]]:
+        """Batches of indices: Continue by context, the others by length, longest first (memory fails early)."""
+        contexts: dict[tuple[int, ...], list[int]] = {}
+        for number in able:
+            if isinstance(requests[number].kind, Continue):
+                contexts.setdefault(requests[number].prompt, []).append(number)
+        yield from contexts.values()
+        for kind in (Choice, Generate):
+            batch: list[int] = []
+            mine = [number for number in able if isinstance(requests[number].kind, kind)]
+            for number in sorted(mine, key=lambda number: -len(requests[number].prompt)):
+                longest = len(requests[batch[0]].prompt) if batch else 0
+                if batch and (len(batch) == self.batch_size or (len(batch) + 1) * longest > BATCH_TOKENS):
+                    yield batch
+                    batch = []
+                batch.append(number)
+            if batch:
+                yield batch
+
+    def _answer_batch(self, requests: Sequence[Request]) -> list[Answer]:
+        started = time.perf_counter()
+        kinds = [request.kind for request in requests]
+        prompts = [request.prompt for request in requests]
+        if isinstance(kinds[0], Continue):
+            rows = self._passes.continuations(
+                prompts[0], [kind.continuation for kind in kinds if isinstance(kind, Continue)]
+            )
+            return [continue_answer(row, time.perf_counter() - started) for row in rows]
+        if isinstance(kinds[0], Choice):
+            scores = self._passes.next_token(prompts)
+            taken = [_chosen(kind, row) for kind, row in zip(kinds, scores, strict=True) if isinstance(kind, Choice)]
+            return [choice_answer(kind, row, time.perf_counter() - started) for kind, row in taken]
+        wanted = [kind for kind in kinds if isinstance(kind, Generate)]
+        texts = self._passes.generate(prompts, wanted)
+        seconds = time.perf_counter() - started
+        return [self.text.answer(ids, kind, seconds) for ids, kind in zip(texts, wanted, strict=True)]
+
+
+def _chosen(kind: Choice, scores: torch.Tensor) -> tuple[Choice, dict[int, float]]:
+    """The candidates' log-probabilities out of those of the whole vocabulary; with top_k only ids of that rank."""
+    values = {token: float(scores[token]) for token in candidate_ids(kind)}
+    if kind.top_k is None:
+        return kind, values
+    return kind, {token: value for token, value in values.items() if not int((scores > value).sum()) >= kind.top_k}
+
+
+def _load(options: EngineOptions) -> tuple[Any, Any]:
+    """Model in evaluation mode, with its adapter, where it will compute; and its tokenizer."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    extra = dict(options.extra)
+    own = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    device = extra.pop("device", None if "device_map" in extra else own or "cpu")
+    trust = options.trust_remote_code
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(options.tokenizer or options.model, trust_remote_code=trust)
+        model = AutoModelForCausalLM.from_pretrained(
+            options.model, dtype=options.dtype, trust_remote_code=trust, **extra
+        )
+    except (OSError, ValueError, TypeError, ImportError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"transformers cannot load the model: {reason}", options.model) from error
+    _widen_head(model)
+    if options.lora:
+        model = _with_adapter(model, options.lora)
+    return (model if device is None else model.to(device)).eval(), tokenizer
+
+
+def _with_adapter(model: Any, folder: str) -> Any:
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise UserError("needs the package peft", "--lora", "pip install 'darumeru[train]'") from error
+    return PeftModel.from_pretrained(model, folder)
+
+
+def _widen_head(model: Any) -> None:
+    """Give a model in half precision a float32 head of its own (a tied one is copied), fed with float32."""
+    import torch
+
+    head = model.get_output_embeddings()
+    if head is None or head.weight.dtype == torch.float32:
+        return
+    wide = copy.deepcopy(head).float()
+    wide.register_forward_pre_hook(lambda _module, inputs: tuple(each.float() for each in inputs))
+    model.config.tie_word_embeddings = False
+    model.set_output_embeddings(wide)
+
+
+def _end_ids(model: Any, tokenizer: Any) -> set[int]:
+    from darumeru.engines.transformers_forward import inner_model
+
+    found = getattr(getattr(inner_model(model), "generation_config", None), "eos_token_id", None)
+    listed = found if isinstance(found, list | tuple) else [found]
+    return {int(token) for token in (*listed, tokenizer.eos_token_id) if token is not None}
+
+
+def _context_length(config: Any) -> int:
+    parts = (config, getattr(config, "text_config", None))
+    return next(
+        (int(getattr(part, key)) for part in parts for key in CONTEXT_KEYS if getattr(part, key, None)), 1 << 20
+    )

@@ -1,0 +1,136 @@
+"""Forward passes of a transformers model: next-token scores, greedy generation, scores of continuations."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from darumeru.engines.answers import GeneratedText
+from darumeru.engines.request import Generate
+
+# Most float32 logits of continuations held at once (1 GiB).
+LOGITS_AT_ONCE = 1 << 28
+
+
+class ForwardPasses:
+    """Computes on whatever the model's weights are at the moment. batch_size: most rows of continuations at once."""
+
+    def __init__(self, model: Any, text: GeneratedText, max_model_len: int, batch_size: int) -> None:
+        self.model = model
+        self.text = text
+        self.max_model_len = max_model_len
+        self.batch_size = batch_size
+        self._takes = inspect.signature(inner_model(model).forward).parameters
+
+    def next_token(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Log-probabilities of the token after each prompt, [prompts, vocabulary] in float32."""
+        return self._forward(*self._left_padded(prompts))[0].log_softmax(-1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the input embeddings are."""
+        device: torch.device = next(iter(self.model.parameters())).device
+        return device
+
+    def _forward(
+        self, ids: torch.Tensor, mask: torch.Tensor, cache: Any = None, last: bool = True, use_cache: bool = False
+    ) -> tuple[torch.Tensor, Any]:
+        """Float32 logits and the cache. ids: [rows, new]; mask: [rows, cached + new]. Logits: [rows, vocabulary] of
+        the last position, or [rows, new, vocabulary]."""
+        positions = (mask.long().cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        known = {"position_ids": positions, "logits_to_keep": 1 if last else 0}
+        inputs = {name: value for name, value in known.items() if name in self._takes}
+        output = self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            past_key_values=cache,
+            use_cache=use_cache or cache is not None,
+            **inputs,
+        )
+        logits = output.logits[:, -1] if last else output.logits
+        return logits.float(), getattr(output, "past_key_values", None)
+
+    def generate(self, prompts: Sequence[Sequence[int]], kinds: Sequence[Generate]) -> list[list[int]]:
+        """Greedy ids of each row, its end token included; a row ends at an end token, a stop string or its budget."""
+        ids, mask = self._left_padded(prompts)
+        rooms = [
+            min(kind.max_new_tokens, self.max_model_len - len(prompt))
+            for prompt, kind in zip(prompts, kinds, strict=True)
+        ]
+        made: list[list[int]] = [[] for _ in prompts]
+        going = set(range(len(prompts)))
+        cache = None
+        while going:
+            logits, cache = self._forward(ids, mask, cache, use_cache=True)
+            chosen = logits.argmax(-1)
+            for row in sorted(going):
+                made[row].append(int(chosen[row]))
+                if len(made[row]) >= rooms[row] or self._ended(made[row], kinds[row]):
+                    going.discard(row)
+            ids = chosen[:, None]
+            # A finished row adds nothing, so that its positions do not run past the model's last one.
+            grown = torch.tensor([[int(row in going)] for row in range(len(prompts))], device=mask.device)
+            mask = torch.cat([mask, grown], dim=1)
+        return made
+
+    def _ended(self, ids: Sequence[int], kind: Generate) -> bool:
+        if ids[-1] in self.text.end_ids:
+            return True
+        return bool(kind.stop) and self.text.stop_position(ids, self.text.decode(ids), kind.stop) is not None
+
+    def continuations(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-probabilities of the tokens of each continuation; the prompt is computed once."""
+        ids = torch.tensor([prompt], device=self.device)
+        logits, cache = self._forward(ids, torch.ones_like(ids), use_cache=True)
+        first = logits[0].log_softmax(-1)
+        scores = {each: [float(first[token]) for token in each[:1]] for each in map(tuple, continuations)}
+        longer = sorted((each for each in scores if len(each) > 1), key=len, reverse=True)
+        while longer:
+            fitting = max(1, LOGITS_AT_ONCE // (len(first) * len(longer[0])))
+            rows = longer[: min(fitting, self.batch_size)]
+            for row, rest in zip(rows, self._rest(len(prompt), cache, rows), strict=True):
+                scores[row] += rest
+            longer = longer[len(rows) :]
+        return [scores[tuple(each)] for each in continuations]
+
+    def _rest(self, context: int, cache: Any, rows: Sequence[tuple[int, ...]]) -> list[list[float]]:
+        """Log-probabilities of the second and later tokens. rows: distinct continuations, longest first."""
+        width = len(rows[0]) - 1
+        padded = torch.tensor([[*row, *[0] * (width + 1 - len(row))] for row in rows], device=self.device)
+        real = [[1] * (context + len(row) - 1) + [0] * (width + 1 - len(row)) for row in rows]
+        grown = copy.deepcopy(cache)
+        grown.batch_repeat_interleave(len(rows))
+        logits, _ = self._forward(padded[:, :-1], torch.tensor(real, device=self.device), grown, last=False)
+        scores = logits.gather(-1, padded[:, 1:, None])[..., 0] - logits.logsumexp(-1)
+        return [line[: len(row) - 1] for line, row in zip(scores.tolist(), rows, strict=True)]
+
+    def _left_padded(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        width = max(len(prompt) for prompt in prompts)
+        ids = [[0] * (width - len(prompt)) + list(prompt) for prompt in prompts]
+        mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        return torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Evaluation mode without gradients; each module's mode is restored."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def inner_model(model: Any) -> Any:
+    """The transformers model inside PEFT and parallel wrappers, whose own signatures say nothing."""
+    model = getattr(model, "module", model)
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
