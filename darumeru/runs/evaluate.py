@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from darumeru.engines import engine_registry
 from darumeru.engines.protocol import Engine, EngineOptions
 from darumeru.engines.request import Answer
 from darumeru.errors import RunFailed, UserError
@@ -107,6 +108,8 @@ def run(
     progress = progress or Silent()
     started = time.monotonic()
     specs = load_registry(options.profile, options.include).select(options.tasks)
+    if options.engine not in engine_registry().names():
+        engine_registry().get(options.engine)
     folder = _writable(Path(options.output).expanduser())
     progress.phase("looking at the model")
     model = find(options)

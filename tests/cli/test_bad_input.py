@@ -81,7 +81,9 @@ def test_options(
 def test_models(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, model: Path, data: Path) -> None:
     refused(run(capsys, monkeypatch, model.with_name("modle"), data), "modle", "did you mean", "model?")
     config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModelForCausalLM": "m.M"}}))
+    (model / "config.json").write_text(
+        json.dumps(config | {"model_type": "own", "auto_map": {"AutoConfig": "m.C", "AutoModelForCausalLM": "m.M"}})
+    )
     refused(run(capsys, monkeypatch, model, data), "--trust-remote-code")
     (model / "config.json").write_text(json.dumps(config))
     weights = (model / "model.safetensors").read_bytes()
@@ -90,7 +92,7 @@ def test_models(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     (model / "model.safetensors").unlink()
     refused(run(capsys, monkeypatch, model, data), "weights")
     (model / "pytorch_model.bin").write_bytes(b"\x80pickle")
-    refused(run(capsys, monkeypatch, model, data), "safetensors")
+    refused(run(capsys, monkeypatch, model, data), "only pickled weights", "safe_serialization")
     (model / "model.safetensors").write_bytes(weights)
     (model / "tokenizer.json").unlink()
     refused(run(capsys, monkeypatch, model, data), "tokenizer")
