@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from darumeru.errors import UserError
+from lep_plugins.token_bytes import SPACE_MARK, to_byte_level
 from lep_plugins.vocabulary.corpus import Normalization
 from lep_plugins.vocabulary.description import Description
-from lep_plugins.vocabulary.pipeline import BYTE_PIECES, Pipeline, arranged, described, uncovered
+from lep_plugins.vocabulary.pipeline import BYTE_PIECES, RUNS, Pipeline, arranged, described, uncovered, with_runs
 
 Texts = Callable[[Normalization], Iterable[str]]
 """Opens the corpus anew, normalized as asked."""
@@ -57,15 +58,15 @@ def _byte_level(old: Description, texts: Texts, size: int, longest: int) -> Desc
         learner.normalizer = source.normalizer
     learner.pre_tokenizer = source.pre_tokenizer
     trainer = trainers.BpeTrainer(
-        vocab_size=room(old, size, 256),
+        vocab_size=room(old, size, 256 + len(RUNS)),
         min_frequency=2,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         max_token_length=2 * longest + 1,  # letters of the Russian alphabet are two bytes
         show_progress=False,
     )
     learner.train_from_iterator(texts("NFC"), trainer)
-    vocab, merges = _learnt(learner)
-    ids = {piece: position for position, piece in enumerate(arranged(old, vocab))}
+    pieces, merges = with_runs(old, *_learnt(learner), _byte_spelling, size - len(old.added))
+    ids = {piece: position for position, piece in enumerate(arranged(old, pieces))}
     return old.with_bpe(ids, merges)
 
 
@@ -77,21 +78,26 @@ def _sentencepiece(
     form = pipeline.normalization or "NFC"
     alphabet, blanks = uncovered(texts(form), coverage)
     alphabet.discard(" ")
+    left = room(old, size, len(BYTE_PIECES) + len(alphabet) + len(RUNS)) - len(BYTE_PIECES)
     learner = pipeline.around(models.BPE())
     trainer = trainers.BpeTrainer(
-        vocab_size=room(old, size, len(BYTE_PIECES) + len(alphabet)) - len(BYTE_PIECES),
+        vocab_size=left,
         min_frequency=2,
         initial_alphabet=sorted(alphabet),
         max_token_length=longest,
         show_progress=False,
     )
     learner.train_from_iterator((text.translate(blanks) for text in texts(form)), trainer)
-    vocab, merges = _learnt(learner)
+    pieces, merges = with_runs(old, *_learnt(learner), lambda text: text.replace(" ", SPACE_MARK), left)
     names = {token["content"] for token in old.added}
     unknown = "<unk>" if "<unk>" in names else None
     blank = described(old, pipeline.around(models.BPE(byte_fallback=True, fuse_unk=True, unk_token=unknown)))
-    ids = {piece: position for position, piece in enumerate(arranged(old, [*BYTE_PIECES, *vocab]))}
+    ids = {piece: position for position, piece in enumerate(arranged(old, [*BYTE_PIECES, *pieces]))}
     return blank.with_bpe(ids, merges)
+
+
+def _byte_spelling(text: str) -> str:
+    return to_byte_level(text.encode("utf-8"))
 
 
 def _learnt(learner: Any) -> tuple[list[str], list[tuple[str, str]]]:

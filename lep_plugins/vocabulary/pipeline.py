@@ -7,13 +7,13 @@ with "▁"; newline runs, tab runs and indentation are units of their own and ca
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from lep_plugins.token_bytes import SPACE_MARK
 from lep_plugins.vocabulary.corpus import Normalization
-from lep_plugins.vocabulary.description import Description
+from lep_plugins.vocabulary.description import Description, Merge
 
 UNITS = (
     rf"{SPACE_MARK}?\p{{L}}[\p{{L}}\p{{M}}]*"  # a word
@@ -27,6 +27,9 @@ UNITS = (
 BYTE_PIECES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 ALWAYS = frozenset(map(chr, range(0x20, 0x7F))) | {"\n", "\t", SPACE_MARK}
 RUSSIAN = frozenset("абвгдеёжзийклмнопрстуфхцчшщъыьэюяАБВГДЕЁЖЗИЙКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯ")
+RUNS = ("\n\n", "\n\n\n\n", "\t\t", "\t\t\t\t", *(" " * length for length in (2, 4, 8, 16)))
+"""Newline runs and indentation that every new vocabulary has, however rare they are in its corpus: each is twice a
+run before it or one character."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,23 @@ def uncovered(texts: Iterable[str], coverage: float) -> tuple[set[str], dict[int
         alphabet.add(letter)
         reached += count
     return alphabet, {ord(letter): " " for letter in counts if letter not in alphabet}
+
+
+def with_runs(
+    old: Description, pieces: list[str], merges: list[Merge], spell: Callable[[str], str], size: int
+) -> tuple[list[str], list[Merge]]:
+    """Learnt BPE pieces and merges, cut to `size` pieces that include RUNS, where they are no added tokens of `old`.
+    spell: writes text as a piece."""
+    names = {token["content"] for token in old.added}
+    learnt = [piece for piece in pieces if piece not in names]
+    unlearnt = [run for run in RUNS if spell(run) not in pieces]
+    missing = [spell(run) for run in unlearnt if spell(run) not in names]
+    kept = learnt[: size - len(missing)]
+    alive = {*kept, *names}
+    # What was learnt last is part of nothing that was learnt before.
+    left = [merge for merge in merges if alive.issuperset((*merge, "".join(merge)))]
+    halves = [(spell(run[: len(run) // 2]), spell(run[len(run) // 2 :])) for run in unlearnt]
+    return [*kept, *missing], [*left, *halves]
 
 
 def described(old: Description, tokenizer: Any) -> Description:

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import json
 
+from lep_plugins.token_bytes import SPACE_MARK
 from lep_plugins.vocabulary.bpe import COVERAGE, LONGEST, Texts, room
 from lep_plugins.vocabulary.corpus import Normalization
 from lep_plugins.vocabulary.description import Description
-from lep_plugins.vocabulary.pipeline import BYTE_PIECES, Pipeline, arranged, described, uncovered
+from lep_plugins.vocabulary.pipeline import BYTE_PIECES, RUNS, Pipeline, arranged, described, uncovered
 
 SHRINK = 0.75
 UNKNOWN = "<unk>"
@@ -38,9 +39,10 @@ def train_unigram(
     form = pipeline.normalization or "NFC"
     alphabet, blanks = uncovered(texts(form), coverage)
     alphabet.discard(" ")
+    fixed = len(BYTE_PIECES) + len(alphabet) + len(RUNS)
     learner = pipeline.around(models.Unigram())
     trainer = trainers.UnigramTrainer(
-        vocab_size=room(old, size, len(BYTE_PIECES) + len(alphabet)) - len(BYTE_PIECES),
+        vocab_size=room(old, size, fixed) - len(BYTE_PIECES) - len(RUNS),
         initial_alphabet=sorted(alphabet),
         shrinking_factor=shrink,
         max_piece_length=longest,
@@ -48,6 +50,8 @@ def train_unigram(
     )
     learner.train_from_iterator((text.translate(blanks) for text in texts(form)), trainer)
     learnt = dict(json.loads(learner.to_str())["model"]["vocab"])
+    for run in (text.replace(" ", SPACE_MARK) for text in RUNS):
+        learnt.setdefault(run, learnt[run[0]])  # as likely as one character, so likelier than two
     # Text that spells "<0x41>" or "<s>" must stay text: such pieces cost more than spelling them letter by letter.
     never = min(learnt.values()) * (2 + max(len(piece) for piece in (*BYTE_PIECES, *old.vocab)))
     blank = described(old, pipeline.around(models.Unigram([(UNKNOWN, 0.0)], unk_id=0, byte_fallback=True)))
