@@ -1,0 +1,196 @@
+"""The vLLM engine: one model in this process (its shards in child processes), or several replicas in children."""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from darumeru.engines.answers import GeneratedText, misfit
+from darumeru.engines.protocol import EngineOptions
+from darumeru.engines.request import Answer, Choice, Request
+from darumeru.engines.vllm_questions import Numbered, grouped, question
+from darumeru.engines.vllm_setup import MOST_TOP_K, EngineLog, engine_args, set_environment, undisturbed
+from darumeru.errors import UserError
+
+
+class VllmEngine:
+    """`llm_engine` is vLLM's own LLMEngine, driven step by step; nobody else may have requests in it.
+
+    It can live inside a training process: its start leaves random states, threads, gc and environment as they were.
+    With data_parallel > 1 there is no `llm_engine`: each replica is a VllmEngine in a child process.
+    """
+
+    name = "vllm"
+    capabilities = frozenset({"choice", "generate", "continue"})
+
+    def __init__(self, options: EngineOptions) -> None:
+        if importlib.util.find_spec("vllm") is None:
+            mend = "pip install 'darumeru[cuda]' or 'darumeru[cpu]', or use --engine transformers"
+            raise UserError("vLLM is not installed", "--engine vllm", mend)
+        self.options = options
+        self.llm_engine: Any = None
+        self._replicas: Any = None
+        if options.data_parallel > 1:
+            from darumeru.engines.vllm_replicas import Replicas
+
+            self._replicas = Replicas(options)
+            self.max_model_len = self._replicas.max_model_len
+            return
+        set_environment()
+        self.log = EngineLog(options.log_file)
+        with self.log.redirected(), undisturbed():
+            _GROUPS.join()
+            try:
+                self.llm_engine = _load(options)
+            except BaseException:
+                _GROUPS.engines -= 1
+                self.log.close()
+                raise
+        self.log.attach()
+        self._begin()
+
+    def _begin(self) -> None:
+        model = self.llm_engine.vllm_config.model_config
+        self.max_model_len = int(model.max_model_len)
+        self._lora = _lora_request(self.options.lora)
+        self._nans = _watched_nans(self.llm_engine)
+        tokenizer = self.llm_engine.get_tokenizer()
+        self.text = GeneratedText(tokenizer, _end_ids(self.llm_engine))
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
+        """Yield (index, answer) as each is finished; see Engine.answer."""
+        able = []
+        for index, request in enumerate(requests):
+            wrong = misfit(request, self.max_model_len) or _too_many(request)
+            if wrong:
+                yield index, Answer(error=wrong)
+            else:
+                able.append((index, request))
+        groups = grouped(able)
+        if self._replicas is not None:
+            yield from self._replicas.answer(groups)
+        else:
+            yield from self.answer_groups(iter(groups))
+
+    def answer_groups(self, groups: Iterator[Sequence[Numbered]]) -> Iterator[tuple[int, Answer]]:
+        """The same for what `grouped` makes, read only as fast as there is room for it."""
+        from darumeru.engines.vllm_stream import Stream
+
+        source = (question(group, self.text, self.max_model_len) for group in groups)
+        stepping = _eager if self.llm_engine.vllm_config.model_config.enforce_eager else None
+        return Stream(self.llm_engine, source, self._nans, self._lora, stepping).answers()
+
+    def close(self) -> None:
+        """Give memory and child processes back; may be called twice."""
+        if self._replicas is not None:
+            self._replicas.close()
+        if self.llm_engine is None:
+            return
+        _GROUPS.leave(self.llm_engine)
+        self.llm_engine = None
+        gc.collect()
+        self.log.close()
+
+
+def _load(options: EngineOptions) -> Any:
+    """vLLM's LLMEngine. What vLLM refuses becomes one line; its traceback goes to the log."""
+    from vllm.usage.usage_lib import UsageContext
+    from vllm.v1.engine.llm_engine import LLMEngine
+
+    try:
+        return LLMEngine.from_engine_args(engine_args(options), usage_context=UsageContext.LLM_CLASS)
+    except (ValueError, RuntimeError, OSError, NotImplementedError, AssertionError, TypeError) as error:
+        if options.log_file:
+            with Path(options.log_file).open("a", encoding="utf-8") as log:
+                traceback.print_exc(file=log)
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        # pydantic's first line only counts the errors.
+        reason = next(
+            (line for line in lines if "validation error" not in line and len(line) > 12), type(error).__name__
+        )
+        mend = f"details in {options.log_file}" if options.log_file else ""
+        raise UserError(f"vLLM cannot load the model: {reason}", options.model, mend) from error
+
+
+def _eager() -> AbstractContextManager[Any]:
+    """Without compilation of the two helpers that vLLM compiles even when told to run eagerly (2 to 10 seconds)."""
+    import torch
+
+    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
+
+
+def _too_many(request: Request) -> str | None:
+    top_k = request.kind.top_k if isinstance(request.kind, Choice) else None
+    return f"top_k {top_k} is more than {MOST_TOP_K}" if top_k is not None and top_k > MOST_TOP_K else None
+
+
+def _lora_request(folder: str | None) -> Any:
+    if folder is None:
+        return None
+    from vllm.lora.request import LoRARequest
+
+    return LoRARequest("adapter", 1, folder)
+
+
+def _end_ids(llm_engine: Any) -> set[int]:
+    listed = llm_engine.input_processor.generation_config_fields.get("eos_token_id")
+    ids = listed if isinstance(listed, list | tuple) else [listed]
+    return {int(token) for token in (*ids, llm_engine.renderer.get_eos_token_id()) if token is not None}
+
+
+def _watched_nans(llm_engine: Any) -> set[str]:
+    """A set that collects the internal ids of requests whose logits were NaN: a generation shows no other sign."""
+    found: set[str] = set()
+    process = llm_engine.output_processor.process_outputs
+
+    def watching(outputs: Any, *arguments: Any, **named: Any) -> Any:
+        found.update(output.request_id for output in outputs if output.num_nans_in_logits)
+        return process(outputs, *arguments, **named)
+
+    llm_engine.output_processor.process_outputs = watching
+    return found
+
+
+class _ProcessGroups:
+    """torch.distributed and vLLM's groups on it, which all engines of this process share.
+
+    vLLM tears both down whenever one engine ends: under the other engines, and under a trainer that made the process
+    group. Here the last engine does it, and only to what vLLM made.
+    """
+
+    def __init__(self) -> None:
+        self.engines = 0
+        self.ours = False
+
+    def join(self) -> None:
+        import torch
+
+        if not self.engines:
+            self.ours = not torch.distributed.is_initialized()
+        self.engines += 1
+
+    def leave(self, llm_engine: Any) -> None:
+        """Shut one engine down."""
+        from vllm.distributed import parallel_state
+        from vllm.v1.engine import core
+
+        clean_up = core.cleanup_dist_env_and_memory
+        core.cleanup_dist_env_and_memory = lambda *_, **__: None
+        try:
+            llm_engine.engine_core.shutdown()
+        finally:
+            core.cleanup_dist_env_and_memory = clean_up
+        self.engines -= 1
+        if not self.engines and self.ours:
+            clean_up()
+        elif not self.engines:
+            parallel_state.destroy_model_parallel()
+
+
+_GROUPS = _ProcessGroups()

@@ -1,0 +1,249 @@
+"""What has to be asked of vLLM to answer a request, and how its outputs become the answer.
+
+Scores of named tokens ("gather") must not run beside scores of the most probable tokens ("top"): vLLM's V1 model
+runner returns -inf for the latter then. Generations ("text") run beside either.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from darumeru.engines.answers import GeneratedText, candidate_ids, choice_answer, continue_answer, nan_answer
+from darumeru.engines.request import Answer, Choice, Continue, Generate, Request
+
+# vLLM's own limit of token ids in one request.
+MOST_IDS = 128
+
+Style = Literal["text", "gather", "top"]
+Numbered = tuple[int, Request]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One request to vLLM. what: which part of its question it is."""
+
+    prompt: tuple[int, ...]
+    params: Any
+    style: Style
+    what: Any = None
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What an output led to: further jobs to be asked at once, and answers by index."""
+
+    jobs: Sequence[Job] = ()
+    answers: Sequence[tuple[int, Answer]] = ()
+
+
+class Question(Protocol):
+    """One request, or all continuations of one context. held: tokens that should stay in the prefix cache."""
+
+    held: int
+
+    def jobs(self) -> list[Job]: ...
+
+    def take(self, job: Job, output: Any, nan: bool) -> Taken: ...
+
+
+def grouped(requests: Iterable[Numbered]) -> list[list[Numbered]]:
+    """Requests that make one question together, in the order in which they are best asked.
+
+    Generations first (the longest budget first, so that the end is not a thin tail of decoding), then continuations
+    by context, then choices; like prompts next to each other, so that a shared beginning meets a warm cache.
+    """
+    texts: list[list[Numbered]] = []
+    contexts: dict[tuple[int, ...], list[Numbered]] = {}
+    choices: list[list[Numbered]] = []
+    for numbered in requests:
+        kind = numbered[1].kind
+        if isinstance(kind, Continue):
+            contexts.setdefault(numbered[1].prompt, []).append(numbered)
+        else:
+            (texts if isinstance(kind, Generate) else choices).append([numbered])
+    texts.sort(key=lambda group: (-_budget(group[0][1]), group[0][1].prompt))
+    choices.sort(key=lambda group: group[0][1].prompt)
+    return [*texts, *(contexts[prompt] for prompt in sorted(contexts)), *choices]
+
+
+def _budget(request: Request) -> int:
+    return request.kind.max_new_tokens if isinstance(request.kind, Generate) else 0
+
+
+def question(group: Sequence[Numbered], text: GeneratedText, max_model_len: int) -> Question:
+    """The question that `group` (one of `grouped`) makes."""
+    index, request = group[0]
+    if isinstance(request.kind, Continue):
+        return ContextQuestion(group)
+    if isinstance(request.kind, Choice):
+        return ChoiceQuestion(index, request, request.kind)
+    room = max_model_len - len(request.prompt)
+    return TextQuestion(index, request, request.kind, text, min(request.kind.max_new_tokens, room))
+
+
+def _params(**settings: Any) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(temperature=0, output_kind=RequestOutputKind.FINAL_ONLY, skip_clone=True, **settings)
+
+
+def _gather_jobs(prompt: tuple[int, ...], ids: Sequence[int]) -> list[Job]:
+    """Jobs that score `ids` as the token after `prompt`."""
+    parts = [list(ids[start : start + MOST_IDS]) for start in range(0, len(ids), MOST_IDS)]
+    return [
+        Job(prompt, _params(max_tokens=1, detokenize=False, logprob_token_ids=part), "gather", tuple(part))
+        for part in parts
+    ]
+
+
+def _scores(output: Any, ids: Iterable[int]) -> dict[int, float]:
+    """Log-probabilities of those of `ids` that the first generated position reports."""
+    row = output.outputs[0].logprobs[0]
+    return {token: row[token].logprob for token in ids if token in row}
+
+
+@dataclass
+class ChoiceQuestion:
+    """Next-token probabilities: exact for named tokens, or of those among the top k."""
+
+    index: int
+    request: Request
+    choice: Choice
+    held: int = 0
+    started: float = field(default_factory=time.perf_counter)
+    scores: dict[int, float] = field(default_factory=dict)
+    open_parts: int = 0
+
+    def jobs(self) -> list[Job]:
+        ids = candidate_ids(self.choice)
+        if self.choice.top_k is None:
+            jobs = _gather_jobs(self.request.prompt, ids)
+        else:
+            params = _params(max_tokens=1, detokenize=False, logprobs=self.choice.top_k)
+            jobs = [Job(self.request.prompt, params, "top", tuple(ids))]
+        self.open_parts = len(jobs)
+        return jobs
+
+    def take(self, job: Job, output: Any, nan: bool) -> Taken:
+        self.scores |= _scores(output, job.what)
+        self.open_parts -= 1
+        if self.open_parts:
+            return Taken()
+        seconds = time.perf_counter() - self.started
+        answer = nan_answer(seconds) if nan else choice_answer(self.choice, self.scores, seconds)
+        return Taken(answers=[(self.index, answer)])
+
+
+@dataclass
+class TextQuestion:
+    """Greedy generation. vLLM looks for stop strings in text that it decodes piece by piece after the prompt; where
+    the decoded answer holds none (the prompt ended within a character), the generation goes on."""
+
+    index: int
+    request: Request
+    kind: Generate
+    text: GeneratedText
+    most: int
+    held: int = 0
+    started: float = field(default_factory=time.perf_counter)
+    ids: list[int] = field(default_factory=list)
+
+    def jobs(self) -> list[Job]:
+        stop = list(self.kind.stop)
+        params = _params(max_tokens=self.most - len(self.ids), stop=stop, detokenize=bool(stop))
+        return [Job((*self.request.prompt, *self.ids), params, "text")]
+
+    def take(self, job: Job, output: Any, nan: bool) -> Taken:
+        completion = output.outputs[0]
+        self.ids += completion.token_ids
+        if nan:
+            return Taken(answers=[(self.index, nan_answer(time.perf_counter() - self.started))])
+        if isinstance(completion.stop_reason, str) and len(self.ids) < self.most:
+            decoded = self.text.decode(self.ids)
+            if self.text.stop_position(self.ids, decoded, self.kind.stop) is None:
+                return Taken(self.jobs())
+        return Taken(answers=[(self.index, self.text.answer(self.ids, self.kind, time.perf_counter() - self.started))])
+
+
+class ContextQuestion:
+    """All continuations of one context, each distinct one computed once.
+
+    vLLM leaves the log-probability rows of cached prompt positions unset, so: first the context alone scores the
+    first tokens (and warms the cache); then context + continuation without its last token, whose prompt rows score
+    the tokens between and whose next-token row scores the last. Where more than the context came from the cache (two
+    continuations that begin alike over a block), that one is asked again without reading the cache.
+    """
+
+    def __init__(self, group: Sequence[Numbered]) -> None:
+        self.prompt = group[0][1].prompt
+        self.held = len(self.prompt)
+        self.started = time.perf_counter()
+        self.first: dict[int, float] = {}
+        self.open_parts = 0
+        self.nan = False
+        self.wanted: dict[tuple[int, ...], list[int]] = {}
+        for index, request in group:
+            if isinstance(request.kind, Continue):
+                self.wanted.setdefault(request.kind.continuation, []).append(index)
+
+    def jobs(self) -> list[Job]:
+        firsts = list(dict.fromkeys(each[0] for each in self.wanted if each))
+        jobs = _gather_jobs(self.prompt, firsts or [0])
+        self.open_parts = len(jobs)
+        return jobs
+
+    def take(self, job: Job, output: Any, nan: bool) -> Taken:
+        if isinstance(job.what, _Rest):
+            return self._take_rest(job.what, output, nan)
+        self.first |= _scores(output, job.what)
+        self.nan |= nan
+        self.open_parts -= 1
+        if self.open_parts:
+            return Taken()
+        answers = [
+            answered
+            for each in self.wanted
+            if len(each) < 2
+            for answered in self._answers(each, [self.first[token] for token in each], self.nan)
+        ]
+        return Taken([self._rest_job(each, fresh=False) for each in self.wanted if len(each) > 1], answers)
+
+    def _rest_job(self, continuation: tuple[int, ...], fresh: bool) -> Job:
+        """fresh: compute the context again and read nothing from the cache."""
+        inner = {"prompt_logprobs": 0, "skip_reading_prefix_cache": fresh} if len(continuation) > 2 else {}
+        params = _params(max_tokens=1, detokenize=False, logprob_token_ids=[continuation[-1]], **inner)
+        return Job((*self.prompt, *continuation[:-1]), params, "gather", _Rest(continuation, fresh))
+
+    def _take_rest(self, rest: _Rest, output: Any, nan: bool) -> Taken:
+        between = rest.continuation[1:-1]
+        rows = output.prompt_logprobs[-len(between) :] if between else []
+        cached = output.num_cached_tokens or 0
+        complete = len(rows) == len(between) and all(
+            row is not None and token in row for row, token in zip(rows, between, strict=True)
+        )
+        if between and (cached > len(self.prompt) or not complete):
+            if rest.fresh:
+                missing = Answer(error="vLLM gave no log-probabilities of the continuation")
+                return Taken(answers=[(index, missing) for index in self.wanted[rest.continuation]])
+            return Taken([self._rest_job(rest.continuation, fresh=True)])
+        last = rest.continuation[-1]
+        inner = [row[token].logprob for row, token in zip(rows, between, strict=True)]
+        scores = [self.first[rest.continuation[0]], *inner, _scores(output, [last])[last]]
+        return Taken(answers=self._answers(rest.continuation, scores, nan or self.nan))
+
+    def _answers(self, continuation: tuple[int, ...], scores: Sequence[float], nan: bool) -> list[tuple[int, Answer]]:
+        seconds = time.perf_counter() - self.started
+        answer = nan_answer(seconds) if nan else continue_answer(scores, seconds)
+        return [(index, answer) for index in self.wanted[continuation]]
+
+
+@dataclass(frozen=True)
+class _Rest:
+    """The part of a question that scores everything after a continuation's first token."""
+
+    continuation: tuple[int, ...]
+    fresh: bool

@@ -1,0 +1,227 @@
+"""Data parallelism: one vLLM engine in a child process per replica, all fed from one queue.
+
+vLLM's own data-parallel client spreads single requests by load, which would scatter the continuations of one context
+over replicas that each compute it again. Here a replica draws whole groups whenever it has room, so that none is idle
+and a context stays where its cache is.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from darumeru.engines.protocol import EngineDied, EngineOptions
+from darumeru.engines.request import Answer
+from darumeru.engines.vllm_questions import Numbered
+from darumeru.errors import UserError
+
+# Groups sent to a replica at a time.
+PORTION = 16
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Child to parent: the model is loaded. Failed: it is not, for this reason. Died: it stopped in its work."""
+
+    max_model_len: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    what: str
+    where: str
+    mend: str
+
+
+@dataclass(frozen=True)
+class Died:
+    reason: str
+
+
+@dataclass(frozen=True)
+class More:
+    """Child to parent: give me groups. Parent to child: here they are; none left when empty."""
+
+    groups: tuple[Sequence[Numbered], ...] = ()
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Parent to child: answer what you draw. Stop: drop it. Done (child): nothing is in flight any more."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    pass
+
+
+@dataclass(frozen=True)
+class Done:
+    pass
+
+
+class Replicas:
+    """The children of one engine. A replica that dies ends the call with EngineDied; answers before it stay."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self._processes: list[Any] = []
+        self._pipes: list[Connection] = []
+        context = multiprocessing.get_context("spawn")
+        for number in range(options.data_parallel):
+            mine, theirs = context.Pipe()
+            child = context.Process(target=serve, args=(theirs, _of_replica(options, number)), name=f"replica-{number}")
+            with _devices(options, number):
+                child.start()
+            theirs.close()
+            self._processes.append(child)
+            self._pipes.append(mine)
+        atexit.register(self.close)
+        try:
+            self.max_model_len = min(self._ready(number) for number in range(len(self._pipes)))
+        except BaseException:
+            self.close()
+            raise
+
+    def _ready(self, number: int) -> int:
+        message = self._receive(self._pipes[number])
+        if isinstance(message, Failed):
+            raise UserError(message.what, message.where, message.mend)
+        return int(message.max_model_len)
+
+    def answer(self, groups: Sequence[Sequence[Numbered]]) -> Iterator[tuple[int, Answer]]:
+        """Yield (index, answer) from all replicas as they come."""
+        left = deque(groups)
+        busy = set(self._pipes)
+        for pipe in busy:
+            pipe.send(Begin())
+        try:
+            while busy:
+                for pipe in [each for each in wait(list(busy)) if isinstance(each, Connection)]:
+                    message = self._receive(pipe)
+                    if isinstance(message, More):
+                        pipe.send(More(tuple(left.popleft() for _ in range(min(PORTION, len(left))))))
+                    elif isinstance(message, Done):
+                        busy.discard(pipe)
+                    else:
+                        yield message
+        finally:
+            self._stop(busy)
+
+    def _stop(self, busy: set[Connection]) -> None:
+        """Have the replicas drop what they hold and wait until each says that it did."""
+        if any(not process.is_alive() for process in self._processes):
+            self.close()
+            return
+        for pipe in busy:
+            pipe.send(Stop())
+        for pipe in busy:
+            while not isinstance(self._receive(pipe), Done):
+                pass
+
+    def _receive(self, pipe: Connection) -> Any:
+        number = self._pipes.index(pipe)
+        try:
+            message = pipe.recv()
+        except (EOFError, OSError) as error:
+            process = self._processes[number]
+            process.join(5)
+            raise EngineDied(f"replica {number} ended with exit code {process.exitcode}") from error
+        if isinstance(message, Died):
+            raise EngineDied(f"replica {number}: {message.reason}")
+        return message
+
+    def close(self) -> None:
+        """End the children; may be called twice."""
+        atexit.unregister(self.close)
+        for pipe in self._pipes:
+            pipe.close()
+        for process in self._processes:
+            process.join(20)
+            if process.is_alive():
+                process.terminate()
+                process.join(10)
+            if process.is_alive():
+                process.kill()
+        self._pipes, self._processes = [], []
+
+
+def _of_replica(options: EngineOptions, number: int) -> EngineOptions:
+    log = f"{options.log_file}.{number}" if options.log_file else None
+    return replace(options, data_parallel=1, log_file=log)
+
+
+@contextmanager
+def _devices(options: EngineOptions, number: int) -> Iterator[None]:
+    """The environment in which replica `number` starts: its own accelerators, its share of the processor cores."""
+    each = options.tensor_parallel * options.pipeline_parallel
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = visible.split(",") if visible else [str(n) for n in range(each * options.data_parallel)]
+    cores = max(1, len(os.sched_getaffinity(0)) // options.data_parallel)
+    given = {
+        "CUDA_VISIBLE_DEVICES": ",".join(devices[number * each : (number + 1) * each]),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cores)),
+    }
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def serve(pipe: Connection, options: EngineOptions) -> None:
+    """A replica's life: load the model, then answer until the parent closes the pipe (or is gone)."""
+    from darumeru.engines.vllm_engine import VllmEngine
+
+    try:
+        engine = VllmEngine(options)
+    except UserError as error:
+        pipe.send(Failed(error.what, error.where, error.mend))
+        return
+    try:
+        pipe.send(Ready(engine.max_model_len))
+        while True:
+            pipe.recv()
+            _answer(pipe, engine)
+            pipe.send(Done())
+    except EngineDied as error:
+        pipe.send(Died(str(error)))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass  # the parent has closed its end or is gone
+    finally:
+        engine.close()
+
+
+def _answer(pipe: Connection, engine: Any) -> None:
+    stopped = False
+
+    def drawn() -> Iterator[Sequence[Numbered]]:
+        nonlocal stopped
+        while not stopped:
+            pipe.send(More())
+            message = pipe.recv()
+            stopped = isinstance(message, Stop)
+            if stopped or not message.groups:
+                return
+            yield from message.groups
+
+    answers = engine.answer_groups(drawn())
+    for answer in answers:
+        pipe.send(answer)
+        # Unasked, the parent sends nothing but Stop.
+        if stopped or pipe.poll():
+            if not stopped:
+                pipe.recv()
+            answers.close()
+            return

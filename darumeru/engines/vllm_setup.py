@@ -1,0 +1,197 @@
+"""vLLM's arguments for one replica, and what keeps its start from disturbing the process it lives in."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import random
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from darumeru.engines.protocol import EngineOptions
+from darumeru.engines.weight_files import read_json
+from darumeru.errors import UserError, near_names
+
+# Of one position's distribution; the program of 2024 asked for 50.
+MOST_TOP_K = 128
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+_GIB = 1 << 30
+# What vLLM leaves behind in the environment and what would reach the trainer's own child processes.
+_DISTURBED = ("LD_PRELOAD", "LD_LIBRARY_PATH", "LOCAL_WORLD_SIZE", "OMP_NUM_THREADS", "KMP_DUPLICATE_LIB_OK")
+_OWN_SIZES = ("kv_cache_memory_bytes", "gpu_memory_utilization", "num_gpu_blocks_override")
+
+
+def set_environment() -> None:
+    """Defaults that vLLM reads when it is imported; what the user has set stays."""
+    # In this process: starts in a third of the time, no child to be orphaned, and live weights can be handed over.
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    os.environ.setdefault("VLLM_COMPUTE_NANS_IN_LOGITS", "1")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+
+
+def engine_args(options: EngineOptions) -> Any:
+    """vllm.EngineArgs of one replica. Settings for the CPU are made only where vLLM runs on one.
+
+    Raises UserError for a name in options.extra that vLLM does not know.
+    """
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.platforms import current_platform
+
+    config = read_json(Path(options.model) / "config.json")
+    arguments: dict[str, Any] = {
+        "model": options.model,
+        "tokenizer": options.tokenizer or options.model,
+        "trust_remote_code": options.trust_remote_code,
+        "dtype": _dtype(options, config),
+        "max_model_len": options.max_model_len,
+        "max_num_seqs": options.batch_size,
+        "seed": options.seed,
+        "tensor_parallel_size": options.tensor_parallel,
+        "pipeline_parallel_size": options.pipeline_parallel,
+        "max_logprobs": MOST_TOP_K,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+    }
+    if arguments["dtype"] != "float32" and "quantization_config" not in config:
+        # Logits in half precision tie; vLLM accumulates a float32 head without copying its weights.
+        arguments["hf_overrides"] = {"head_dtype": "float32"}
+    if options.lora:
+        arguments |= {"enable_lora": True, "max_lora_rank": _lora_rank(Path(options.lora))}
+    if current_platform.is_cpu():
+        arguments["enforce_eager"] = True
+        if not os.environ.get("VLLM_CPU_KVCACHE_SPACE") and not set(_OWN_SIZES) & options.extra.keys():
+            arguments["kv_cache_memory_bytes"] = _cpu_cache_bytes(options, config)
+    known = {field.name for field in fields(EngineArgs)}
+    for name, value in options.extra.items():
+        if name not in known:
+            raise UserError(f"vLLM has no argument `{name}`", "--engine-args", near=near_names(name, known))
+        merged = isinstance(value, Mapping) and isinstance(arguments.get(name), Mapping)
+        arguments[name] = {**arguments[name], **value} if merged else value
+    return EngineArgs(**arguments)
+
+
+def _dtype(options: EngineOptions, config: Mapping[str, Any]) -> str:
+    """vLLM would round float32 weights to half precision when left to itself."""
+    nested = config.get("text_config") or {}
+    stored = next((part[key] for part in (config, nested) for key in ("dtype", "torch_dtype") if part.get(key)), None)
+    return "float32" if options.dtype == "auto" and stored == "float32" else options.dtype
+
+
+def _lora_rank(folder: Path) -> int:
+    config = read_json(folder / "adapter_config.json")
+    wanted = max([int(config.get("r", 8)), *map(int, (config.get("rank_pattern") or {}).values())])
+    fitting = [rank for rank in LORA_RANKS if rank >= wanted]
+    if not fitting:
+        raise UserError(f"rank {wanted}; vLLM takes adapters up to rank {LORA_RANKS[-1]}", str(folder))
+    return fitting[0]
+
+
+def _cpu_cache_bytes(options: EngineOptions, config: Mapping[str, Any]) -> int:
+    """Room for 128 full sequences (as many as vLLM runs at once on a CPU), at most half of what the weights leave."""
+    from vllm.utils.cpu_resource_utils import get_allowed_cpu_list, get_memory_node_info
+
+    text = {**config, **(config.get("text_config") or {})}
+    heads = int(text.get("num_attention_heads") or 32)
+    width = int(text.get("head_dim") or int(text.get("hidden_size") or 4096) // heads)
+    layers = int(text.get("num_hidden_layers") or 32)
+    length = options.max_model_len or int(text.get("max_position_embeddings") or 4096)
+    sequence = 2 * 4 * layers * int(text.get("num_key_value_heads") or heads) * width * (length + 128)
+    available = get_memory_node_info(get_allowed_cpu_list()[0].numa_node).available_memory
+    weights = sum(path.stat().st_size for path in Path(options.model).glob("*.safetensors"))
+    return int(min(max(128 * sequence, _GIB // 16), max((available - 2 * weights) // 2, sequence)))
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Restores what vLLM's start tramples on: random states, torch.set_num_threads, gc.freeze, the environment."""
+    import numpy
+    import torch
+
+    python_state, numpy_state, torch_state = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+    device_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    threads, set_threads = torch.get_num_threads(), torch.set_num_threads
+    environment = {name: os.environ.get(name) for name in _DISTURBED}
+    frozen = gc.get_freeze_count()
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        numpy.random.set_state(numpy_state)
+        torch.set_rng_state(torch_state)
+        for device, state in enumerate(device_states):
+            torch.cuda.set_rng_state(state, device)
+        torch.set_num_threads = set_threads
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        for name, value in environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        if not frozen:
+            gc.unfreeze()
+
+
+class EngineLog:
+    """Keeps what vLLM and its libraries say out of the terminal and in a file (None: nowhere)."""
+
+    def __init__(self, path: str | None) -> None:
+        self.path = path or os.devnull
+        self._handler = logging.FileHandler(self.path, encoding="utf-8")
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+
+    def attach(self) -> None:
+        """Take over the vLLM logger, which otherwise writes to stdout."""
+        logger = logging.getLogger("vllm")
+        for handler in list(logger.handlers):
+            if not isinstance(handler, logging.FileHandler):
+                logger.removeHandler(handler)
+        if self._handler not in logger.handlers:
+            logger.addHandler(self._handler)
+        logger.propagate = False
+
+    def close(self) -> None:
+        """Stop writing; may be called twice."""
+        logging.getLogger("vllm").removeHandler(self._handler)
+        self._handler.close()
+
+    @contextmanager
+    def redirected(self) -> Iterator[None]:
+        """Sends file descriptors 1 and 2, of C++ code and of child processes too, to the log. Python's own stderr
+        keeps its terminal: the progress display goes on."""
+        import warnings
+
+        self.attach()
+        sys.stdout.flush()
+        kept_output, kept_errors = os.dup(1), os.dup(2)
+        errors = sys.stderr
+        log = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        if _descriptor(errors) == 2:
+            sys.stderr = os.fdopen(os.dup(kept_errors), "w", buffering=1, encoding="utf-8")
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            sys.stdout.flush()
+            os.dup2(kept_output, 1)
+            os.dup2(kept_errors, 2)
+            if sys.stderr is not errors:
+                sys.stderr.close()
+                sys.stderr = errors
+            for descriptor in (log, kept_output, kept_errors):
+                os.close(descriptor)
+
+
+def _descriptor(stream: Any) -> int | None:
+    try:
+        return int(stream.fileno())
+    except (AttributeError, OSError, ValueError):
+        return None
