@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from darumeru.errors import UserError
 from lep_plugins.conversion import ConversionMatrix, Origin, conversion_matrix
@@ -14,7 +13,7 @@ from lep_plugins.propagation.models import EMBEDDING, Model, Trio
 from lep_plugins.propagation.rows import Ids
 from lep_plugins.propagation.solve import Problem
 from lep_plugins.propagation.special_tokens import AddedToken, added_tokens, named_tokens
-from lep_plugins.token_bytes import Special
+from lep_plugins.token_bytes import Special, TokenTable
 
 ROW_MULTIPLE = 64
 
@@ -68,11 +67,13 @@ class Relation:
 def relate(trio: Trio) -> Relation:
     """Compare the three vocabularies. UserError: a tokenizer of an unknown kind, or with more ids than its model has
     rows."""
-    rows_base, rows_target, rows_donor = (
-        model.rows(EMBEDDING).height for model in (trio.base, trio.target, trio.donor)
-    )
+    for model in (trio.base, trio.target):
+        if len(model.table) > (rows := model.rows(EMBEDDING).height):
+            text = f"the tokenizer has ids up to {len(model.table) - 1}, the embeddings only {rows} rows"
+            raise UserError(text, str(model.path))
+    rows_base, rows_donor = (model.rows(EMBEDDING).height for model in (trio.base, trio.donor))
     conversion = conversion_matrix(trio.base.tokenizer, trio.donor.tokenizer, rows_base, rows_donor)
-    target_of_base = _target_of_base(trio, rows_base, rows_target)
+    target_of_base = _target_of_base(trio.base.table, trio.target.table, rows_base)
     names = target_names(trio.target)
     donor_ids = trio.donor.table.ids_by_piece
     shared = sorted((donor_ids[name], token_id) for name, token_id in names.items() if name in donor_ids)
@@ -97,9 +98,13 @@ def target_names(target: Model) -> dict[str, int]:
     return {name: ids[name] for name in (specials | mapped | added) - unlisted}
 
 
-def _target_of_base(trio: Trio, rows_base: int, rows_target: int) -> npt.NDArray[np.int64]:
-    same = conversion_matrix(trio.target.tokenizer, trio.base.tokenizer, rows_target, rows_base)
+def _target_of_base(base: TokenTable, target: TokenTable, rows_base: int) -> Ids:
+    """The target's id of each base row with the same bytes; -1 for specials, padding and what the target lacks."""
     found = np.full(rows_base, -1, dtype=np.int64)
-    base_ids, target_ids = same.one_hot(Origin.COPIED)
-    found[base_ids] = target_ids
+    for token_id, (token, piece) in enumerate(zip(base.tokens, base.pieces, strict=True)):
+        if isinstance(token, bytes) and piece is not None:
+            same = target.ids_by_piece.get(piece)
+            if same is None or target.tokens[same] != token:
+                same = target.ids_by_bytes.get(token)
+            found[token_id] = -1 if same is None else same
     return found

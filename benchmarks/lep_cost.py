@@ -1,0 +1,305 @@
+"""What Learned Embedding Propagation costs at the shape of an 8B model, phase by phase.
+
+    python -m benchmarks.lep_cost --rows-new 128000 --threads 2
+    python -m benchmarks.lep_cost --rows-new 174816 --extended --threads 2 --no-reference
+
+Beside it: the machine's own matrix-product speed, and the reference algorithm (sub-token means in a Python loop,
+torch.linalg.lstsq in float64 with driver gelsy), measured on fewer rows and extrapolated, since its cost is linear in
+them. The propagation runs in a process of its own, on as many processor cores as it has threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+GIB = 1 << 30
+CHECK_ROWS = 2048
+
+
+@dataclass(frozen=True)
+class PhaseCost:
+    """seconds, cpu_seconds: wall and processor time. gflops: 10^9 floating-point operations a second of wall time,
+    None where a phase has none to speak of. peak_gib: highest resident memory."""
+
+    seconds: float
+    cpu_seconds: float
+    gflops: float | None
+    peak_gib: float | None
+
+
+def main() -> None:
+    arguments = _arguments()
+    if arguments.child:
+        _child(arguments)
+        return
+    with tempfile.TemporaryDirectory(prefix="lep-cost-", dir=arguments.workdir) as folder:
+        result = _measure(arguments, Path(folder))
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+    else:
+        _print(result)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hidden", type=int, default=4096, help="d")
+    parser.add_argument("--rows-old", type=int, default=128_256)
+    parser.add_argument("--rows-new", type=int, default=128_000)
+    parser.add_argument("--extended", action="store_true", help="the donor keeps the base vocabulary and adds to it")
+    parser.add_argument("--neighbour-mib", type=int, default=32, help="other tensors in each rewritten shard")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--workdir", type=Path, help="where about 9 GB of models go (default: the temporary folder)")
+    parser.add_argument("--reference", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--reference-rows", type=int, help="rows of the reference solve (default 2 d)")
+    parser.add_argument("--check", action=argparse.BooleanOptionalAction, default=True, help="against exact float64")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    from benchmarks.synthetic_checkpoint import Shape, write_models
+
+    shape = Shape(
+        arguments.hidden, arguments.rows_old, arguments.rows_new, arguments.extended, arguments.neighbour_mib << 20
+    )
+    _say("writing synthetic models")
+    write_models(folder, shape)
+    _say("propagating")
+    before = os.getloadavg()[0]
+    result: dict[str, Any] = {"shape": asdict(shape), "threads": arguments.threads, "load_before": before}
+    result |= _run_child(arguments, folder, "propagate")
+    if arguments.check:
+        _say("comparing with the exact float64 solution")
+        result |= _run_child(arguments, folder, "check")
+    _say("measuring the machine")
+    result |= _run_child(arguments, folder, "machine")
+    if arguments.reference:
+        _say("measuring the reference algorithm")
+        result |= _run_child(arguments, folder, "reference")
+    return result
+
+
+def _run_child(arguments: argparse.Namespace, folder: Path, task: str) -> dict[str, Any]:
+    environment = os.environ | {"OMP_NUM_THREADS": str(arguments.threads), "LEP_COST_TASK": task}
+    command = [sys.executable, "-m", "benchmarks.lep_cost", *sys.argv[1:], "--child", str(folder)]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return dict(json.loads(done.stdout))
+
+
+def _child(arguments: argparse.Namespace) -> None:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
+    tasks = {"propagate": _propagate, "check": _check, "machine": _machine, "reference": _reference}
+    print(json.dumps(tasks[os.environ["LEP_COST_TASK"]](arguments, arguments.child)))
+
+
+# The propagation
+
+
+def _propagate(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    from lep_plugins.propagation import PropagationReport, propagate
+
+    began, cpu = time.perf_counter(), time.process_time()
+    report: PropagationReport = propagate(
+        folder / "base", folder / "target", folder / "donor", folder / "out", device="cpu"
+    )
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    work = _operations(report, arguments.hidden)
+    phases = {
+        name: asdict(
+            PhaseCost(
+                cost.seconds,
+                cost.cpu_seconds,
+                work[name] / cost.seconds / 1e9 if name in work else None,
+                cost.peak_bytes / GIB if cost.peak_bytes else None,
+            )
+        )
+        for name, cost in report.costs.items()
+    }
+    part = report.matrices[0]
+    return {
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+        "peak_gib": max((cost["peak_gib"] or 0 for cost in phases.values()), default=0),
+        "phases": phases,
+        "fitted": part.fit_rows,
+        "used": part.used_tokens,
+        "solver": part.solver,
+        "precision": part.precision,
+        "condition": part.condition,
+        "residual": part.residual,
+        "change": part.change,
+    }
+
+
+def _operations(report: Any, width: int) -> dict[str, float]:
+    """Floating-point operations that each phase cannot do without, over all matrices."""
+    used, matrices = report.matrices[0].used_tokens, len(report.matrices)
+    return {
+        "Gram matrix": matrices * used * width**2,
+        "right-hand side": matrices * 2 * used * width**2,
+        "solving": matrices * (1 / 3 + 2) * width**3,
+        "applying": matrices * 2 * report.rows * width**2,
+    }
+
+
+# The stored result against the exact one
+
+
+def _check(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """||stored - exact|| / ||bf16(exact) - exact|| on rows spread over the donor."""
+    import numpy as np
+    import torch
+
+    from lep_plugins.checkpoint import open_checkpoint
+    from lep_plugins.conversion import Origin
+    from lep_plugins.propagation.models import open_trio
+    from lep_plugins.propagation.relation import relate
+    from lep_plugins.propagation.rows import Rows
+    from lep_plugins.propagation.solve import solve
+
+    @dataclass(frozen=True)
+    class Doubled:
+        rows: Rows
+        where: str = ""
+        dtype: torch.dtype = torch.float64
+
+        @property
+        def width(self) -> int:
+            return self.rows.width
+
+        @property
+        def height(self) -> int:
+            return self.rows.height
+
+        def read(self, start: int, stop: int) -> torch.Tensor:
+            return self.rows.read(start, stop).double()
+
+        def gather(self, ids: Any) -> torch.Tensor:
+            return self.rows.gather(ids)
+
+    trio = open_trio(folder / "base", folder / "target", folder / "donor")
+    relation = relate(trio)
+    ordinary = np.setdiff1d(np.arange(relation.donor_tokens), relation.copied_ids)
+    picked = ordinary[np.unique(np.linspace(0, len(ordinary) - 1, CHECK_ROWS).astype(np.int64))]
+    ratios = {}
+    from dataclasses import replace
+
+    for matrix in trio.matrices:
+        problem = relation.problem(trio, matrix, Origin.COPIED, Origin.MEAN)
+        solution = solve(replace(problem, base=Doubled(problem.base), target=Doubled(problem.target)))
+        donor = trio.donor.rows(matrix).gather(picked).double()
+        exact = donor + donor @ solution.delta
+        stored = open_checkpoint(folder / "out").gather(trio.target.tensor_name(matrix), picked).double()
+        ratios[matrix] = float((stored - exact).norm() / (exact.bfloat16().double() - exact).norm())
+    return {"error_over_rounding_floor": ratios}
+
+
+# The machine, and the reference algorithm
+
+
+def _machine(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """GFLOP/s of a square matrix product in each precision."""
+    import torch
+
+    width = arguments.hidden
+    speeds = {}
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        one, two = (torch.randn((width, width)).to(dtype) for _ in range(2))
+        best = min(_seconds(lambda one=one, two=two: one @ two) for _ in range(4))  # type: ignore[misc]
+        speeds[str(dtype).removeprefix("torch.")] = 2 * width**3 / best / 1e9
+    return {"machine_gflops": speeds}
+
+
+def _reference(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Seconds of the obvious way, extrapolated to all rows and both matrices: means in a loop, lstsq in float64."""
+    import torch
+
+    from lep_plugins.checkpoint import open_checkpoint
+    from lep_plugins.conversion import Origin, conversion_matrix
+    from lep_plugins.token_bytes import load_tokenizer
+
+    rows = min(arguments.reference_rows or 2 * arguments.hidden, arguments.rows_new)
+    matrix = conversion_matrix(load_tokenizer(folder / "base"), load_tokenizer(folder / "donor"))
+    fitted = matrix.ids(Origin.COPIED, Origin.MEAN)
+    sample = fitted[:: max(1, len(fitted) // rows)][:rows].tolist()
+    name = "model.embed_tokens.weight"
+    sides = [open_checkpoint(folder / model).rows(name) for model in ("base", "target")]
+    one, two = (torch.empty((len(sample), arguments.hidden), dtype=torch.float64) for _ in range(2))
+
+    def means() -> None:
+        for place, token_id in enumerate(sample):
+            sources = matrix.sources(token_id)
+            one[place] = sides[0][sources].mean(0)
+            two[place] = sides[1][sources].mean(0)
+
+    averaging = _seconds(means)
+    sides.clear()
+    solving = _seconds(lambda: torch.linalg.lstsq(one, two, driver="gelsy"))
+    scale = 2 * len(fitted) / len(sample)
+    return {
+        "reference": {
+            "measured_rows": len(sample),
+            "measured_means_seconds": averaging,
+            "measured_lstsq_seconds": solving,
+            "all_seconds": scale * (averaging + solving),
+            "extrapolated": len(sample) < len(fitted),
+        }
+    }
+
+
+def _seconds(work: Any) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+# Output
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _print(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console, shape = Console(), result["shape"]
+    table = Table("phase", "seconds", "cpu seconds", "GFLOP/s", "peak GiB")
+    for name, cost in result["phases"].items():
+        numbers = [cost["seconds"], cost["cpu_seconds"], cost["gflops"], cost["peak_gib"]]
+        table.add_row(name, *("" if number is None else f"{number:.2f}" for number in numbers))
+    table.add_section()
+    table.add_row("all", f"{result['seconds']:.1f}", f"{result['cpu_seconds']:.1f}", "", f"{result['peak_gib']:.2f}")
+    console.print(f"d {shape['hidden']}, {shape['rows_base']} -> {shape['rows_donor']}, {result['threads']} threads")
+    console.print(f"{result['used']} base tokens used, {result['fitted']} donor tokens fitted; {result['solver']}")
+    console.print(table)
+    speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in result["machine_gflops"].items())
+    console.print(
+        f"matrix products of this machine, GFLOP/s: {speeds}; load before the start {result['load_before']:.1f}"
+    )
+    if "error_over_rounding_floor" in result:
+        ratios = ", ".join(f"{name} {ratio:.4f}" for name, ratio in result["error_over_rounding_floor"].items())
+        console.print(f"error over the bf16 rounding floor: {ratios}")
+    if "reference" in result:
+        reference = result["reference"]
+        console.print(
+            f"reference: {reference['all_seconds']:.0f} s, from {reference['measured_rows']} rows "
+            f"(means {reference['measured_means_seconds']:.1f} s, lstsq {reference['measured_lstsq_seconds']:.1f} s): "
+            f"{reference['all_seconds'] / result['seconds']:.1f} times as long"
+        )
+
+
+if __name__ == "__main__":
+    main()
