@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -13,15 +16,8 @@ def result_table(results: Results) -> Group:
     """Tasks by group with score, interval, coverage and failure rates, then group means and Micro-Avg."""
     manifest = results.manifest
     table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
-    for name, justify in (
-        ("task", "left"),
-        ("score", "right"),
-        ("95 %", "right"),
-        ("n", "right"),
-        ("shots", "right"),
-        ("notes", "left"),
-    ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for name in ("task", "score", "95 %", "n", "shots", "notes"):
+        table.add_column(name, justify="left" if name in ("task", "notes") else "right", no_wrap=name != "notes")
     groups = list(dict.fromkeys(task.group for task in results.tasks.values()))
     for group in groups:
         tasks = [task for task in results.tasks.values() if task.group == group]
@@ -34,10 +30,9 @@ def result_table(results: Results) -> Group:
     return Group(Text(_heading(manifest), style="bold"), table, Text(_footer(results), style="dim"))
 
 
-def _heading(manifest: object) -> str:
-    values = dict(manifest)  # type: ignore[call-overload]
-    limit = f", limited to {values['limit']} records a task" if values.get("limit") else ""
-    return f"{values['model']['name']}, profile {values['profile']}{limit}"
+def _heading(manifest: Mapping[str, Any]) -> str:
+    limit = f", limited to {manifest['limit']} records a task" if manifest.get("limit") else ""
+    return f"{manifest['model']['name']}, profile {manifest['profile']}{limit}"
 
 
 def _footer(results: Results) -> str:

@@ -15,17 +15,6 @@ from darumeru.runs.row import SampleRow
 EXACT_SHARE = 0.99
 
 
-def symbols_per_token(text: str, tokens: int) -> float:
-    """Characters of `text` per token, with one token added as the paper's program does."""
-    return len(text) / (1 + tokens)
-
-
-def tokens_per_word(text: str, tokens: int) -> float:
-    """Tokens per whitespace-separated word of `text`; NaN without words."""
-    words = len(text.split())
-    return tokens / words if words else float("nan")
-
-
 def common_subsequence(a: Sequence[Hashable], b: Sequence[Hashable]) -> int:
     """Length of the longest common subsequence, by bit-parallel dynamic programming (Hyyrö 2004)."""
     places: dict[Hashable, int] = {}
@@ -120,7 +109,55 @@ class ExactCopyRate:
         return float(is_exact_copy(row.gold.strip(), (row.answer.text or "").strip(), self.by_reference))
 
 
+@dataclass(frozen=True)
+class OriginalLengthRatio:
+    """Mean of S/P as the paper words it: original length over generated length, in tokens; not bounded by 1."""
+
+    name: str = "original_length_ratio"
+    description: str = "mean of original length / generated length in tokens (cp_sent, the paper's text)"
+
+    def values(self, row: SampleRow) -> Mapping[str, float]:
+        return {self.name: self._ratio(row)}
+
+    def unparsed(self, row: SampleRow) -> bool:
+        return _empty(row)
+
+    def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
+        return mean_over_rows(rows, self._ratio)
+
+    def _ratio(self, row: SampleRow) -> float:
+        if _empty(row) or not row.answer.tokens:
+            return 0.0
+        return len(row.meta["reference_ids"]) / len(row.answer.tokens)
+
+
+@dataclass(frozen=True)
+class TokenCopyRate:
+    """Share of answers whose longest common subsequence of tokens with the original (row.meta["reference_ids"]) is
+    more than 99 % of the original's tokens: the paper's wording (section 2.3.5)."""
+
+    name: str = "token_copy_rate"
+    description: str = "share of texts of whose tokens more than 99 % are copied in order (cp_para, the paper's text)"
+
+    def values(self, row: SampleRow) -> Mapping[str, float]:
+        """1 for a copy, else 0."""
+        return {self.name: self._copied(row)}
+
+    def unparsed(self, row: SampleRow) -> bool:
+        return _empty(row)
+
+    def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
+        return mean_over_rows(rows, self._copied, hits=True)
+
+    def _copied(self, row: SampleRow) -> float:
+        reference = row.meta["reference_ids"]
+        shared = common_subsequence(reference, row.answer.tokens or ())
+        return float(shared > EXACT_SHARE * len(reference))
+
+
 LENGTH_RATIO = LengthRatio()
+ORIGINAL_LENGTH_RATIO = OriginalLengthRatio()
+TOKEN_COPY_RATE = TokenCopyRate()
 EXACT_COPY_RATE = ExactCopyRate(
     "exact_copy_rate",
     "share of texts copied to at least 99 % of the original's characters (cp_para)",

@@ -217,11 +217,17 @@ class Planner:
         if spec.options.get("gold") != "reference":
             return PlannedSample(sample, request, used, meta)
         text = sample.gold
-        tokens = len(self.builder.tokens(text if self.builder.adds_leading_space else " " + text))
-        lengths = {
+        ids = self.builder.tokens(text if self.builder.adds_leading_space else " " + text)
+        tokens = len(ids)
+        lengths: dict[str, Any] = {"reference_ids": ids} if _needs_ids(spec) else {}
+        lengths |= {
             "reference_tokens": min(tokens, spec.max_new_tokens),
             "text_tokens": tokens,
             "text_symbols": len(text),
             "text_words": len(text.split()),
         }
         return PlannedSample(sample, request, used, meta | lengths)
+
+
+def _needs_ids(spec: TaskSpec) -> bool:
+    return bool({"original_length_ratio", "token_copy_rate"} & set(spec.metrics))

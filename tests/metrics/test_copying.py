@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from darumeru.errors import UserError
 from darumeru.metrics import metric
-from darumeru.metrics.copying import common_subsequence, is_exact_copy, symbols_per_token, tokens_per_word
+from darumeru.metrics.copying import common_subsequence, is_exact_copy
 from darumeru.runs.row import SampleRow
 from tests.metrics.rows import said
 
@@ -107,7 +107,18 @@ def test_rate_is_the_share_of_exact_copies() -> None:
     assert statistic.binary.tolist() == [1, 0]
 
 
-def test_density_of_tokens() -> None:
-    assert symbols_per_token("мама мыла раму", 6) == 2
-    assert tokens_per_word("мама мыла раму", 6) == 2
-    assert tokens_per_word(" ", 6) != tokens_per_word(" ", 6)
+def test_the_papers_wording_counts_tokens_of_the_original() -> None:
+    row = said("abcde", "text", reference_ids=list(range(4)))
+    generated = len(row.answer.tokens or ())
+    assert metric("original_length_ratio").values(row)["original_length_ratio"] == 4 / generated
+    assert metric("original_length_ratio").values(said(" ", "t", reference_ids=[1]))["original_length_ratio"] == 0
+
+
+@pytest.mark.parametrize(("lost", "expected"), [(0, 1.0), (1, 1.0), (2, 0.0)])
+def test_the_papers_copy_needs_more_than_99_percent_of_the_tokens_in_order(lost: int, expected: float) -> None:
+    from dataclasses import replace
+
+    reference = list(range(150))
+    row = said("x", "text", reference_ids=reference)
+    row = replace(row, answer=replace(row.answer, tokens=(999, *reference[lost:])))
+    assert metric("token_copy_rate").values(row)["token_copy_rate"] == expected
