@@ -15,6 +15,7 @@ from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -142,7 +143,7 @@ class ConversionMatrix:
                 pieces[record["id"]] = record["token"]
             arrays_of_rows = (stored["indptr"], stored["indices"], stored["origins"])
             loaded = cls(rows_new, rows_old, *arrays_of_rows, tuple(pieces), tuple(audit["old_tokens"]))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise UserError(f"not a saved conversion matrix: {error}", where=str(folder)) from error
         if schemas != {SCHEMA}:
             raise UserError(

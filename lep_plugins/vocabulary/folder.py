@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,14 @@ PROBES = (
 class ModelTokenizer:
     """A model folder's tokenizer as transformers loads it.
 
-    folder: where it lies. description: the tokenizer. rows: embedding rows by config.json, None without one.
+    folder: where it lies. description: the tokenizer. rows: embedding rows by config.json, the number of ids without
+    one. roles: "bos_token" and the like to names, also those that only the tokenizer class gives.
     """
 
     folder: Path
     description: Description
-    rows: int | None
+    rows: int
+    roles: Mapping[str, str]
 
 
 def find_model(model: str | Path) -> Path:
@@ -78,12 +80,14 @@ def open_model_tokenizer(model: str | Path) -> ModelTokenizer:
     from lep_plugins.checkpoint_names import text_config
 
     folder = find_model(model)
-    description = Description.of(load_auto_tokenizer(folder))
-    rows = None
+    loaded = load_auto_tokenizer(folder)
+    description = Description.of(loaded)
+    rows = 0
     if (folder / "config.json").is_file():
         config = read_json(folder / "config.json")
-        rows = text_config(config).get("vocab_size", config.get("vocab_size"))
-    return ModelTokenizer(folder, description, max(rows or 0, len(description.table)))
+        rows = text_config(config).get("vocab_size", config.get("vocab_size")) or 0
+    roles = {role: str(name) for role, name in loaded.special_tokens_map.items() if isinstance(name, str)}
+    return ModelTokenizer(folder, description, max(rows, len(description.table)), roles)
 
 
 def rows_for(tokens: int) -> int:
@@ -103,7 +107,7 @@ def write_tokenizer(
     rows_new = rows_for(len(new.table))
     conversion: ConversionMatrix = conversion_matrix(old.build(), new.build(), source.rows, rows_new)
     with appearing_folder(output) as folder:
-        _write_files(source.folder, new, folder)
+        _write_files(source, new, folder)
         _check_loads(source.folder, new, folder)
         conversion.save(folder)
         for path in folder.iterdir():
@@ -114,14 +118,14 @@ def write_tokenizer(
     return output
 
 
-def _write_files(source: Path, new: Description, folder: Path) -> None:
+def _write_files(source: ModelTokenizer, new: Description, folder: Path) -> None:
     new.build().save(str(folder / "tokenizer.json"))
     for name in ("special_tokens_map.json", "chat_template.jinja", "chat_template.json"):
-        if (source / name).is_file():
-            (folder / name).write_bytes((source / name).read_bytes())
-    config: dict[str, Any] = {}
-    if (source / "tokenizer_config.json").is_file():
-        config = dict(read_json(source / "tokenizer_config.json"))
+        if (source.folder / name).is_file():
+            (folder / name).write_bytes((source.folder / name).read_bytes())
+    config: dict[str, Any] = {role: name for role, name in source.roles.items() if name in new.vocab}
+    if (source.folder / "tokenizer_config.json").is_file():
+        config |= read_json(source.folder / "tokenizer_config.json")
     for key in STALE:
         config.pop(key, None)
     config["tokenizer_class"] = PLAIN_CLASS
