@@ -14,6 +14,7 @@ import torch
 from darumeru.errors import UserError
 from lep_plugins.checkpoint import Replacement, TensorEntry, read_json
 from lep_plugins.checkpoint_folder import Checkpoint
+from lep_plugins.checkpoint_names import HEADS
 from lep_plugins.checkpoint_read import SINGLE, read_rows, read_shard
 from lep_plugins.propagation.rows import LowRankRows, Rows, StoredRows, blocks
 
@@ -55,10 +56,11 @@ class Adapter:
                 return value
         return default
 
-    def rows(self, tensor: str, model: Checkpoint) -> Rows:
-        """One matrix of the model with the adapter's changes to it; whole matrices come first."""
+    def rows(self, tensor: str, model: Checkpoint, stored: str = "") -> Rows:
+        """One matrix of the model with the adapter's changes to it; a whole matrix in the adapter comes first, then
+        the model's tensor `stored` (by default the one of that name)."""
         module = tensor.removesuffix(".weight")
-        entry = self.whole.get(tensor) or self.whole.get(f"{module}.base_layer.weight") or model.entry(tensor)
+        entry = self.whole.get(tensor) or self.whole.get(f"{module}.base_layer.weight") or model.entry(stored or tensor)
         rows = StoredRows(entry)
         if module not in self.pairs:
             return rows
@@ -70,15 +72,39 @@ class Adapter:
     def _factors(self, module: str) -> tuple[torch.Tensor, torch.Tensor]:
         """(left, right): the change of the module's weight is scale x left @ right."""
         pair = self.pairs[module]
-        if missing := {"A", "B"} - pair.keys():
-            raise UserError(f"the adapter has no lora_{missing.pop()} for {module}", str(self.path / WEIGHTS))
         one, other = (read_rows(pair[side], 0, pair[side].height) for side in "AB")
         transposed = "lora_embedding" in pair["A"].name or bool(self.config.get("fan_in_fan_out"))
         return (one.T.contiguous(), other.T.contiguous()) if transposed else (other, one)
 
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Names of the tensors that the adapter changes."""
+        whole = (name.replace(".base_layer", "") for name in self.whole)
+        return tuple(dict.fromkeys([*(f"{module}.weight" for module in self.pairs), *whole]))
+
+    def heads(self) -> tuple[str, ...]:
+        """Names of the output heads that the adapter changes."""
+        return tuple(name for name in self.changed if name.split(".")[-2] in HEADS)
+
+    def require_tied(self, model: Checkpoint) -> None:
+        """UserError unless the adapter leaves head and embedding of a tied model the same. (PEFT unties a model whose
+        adapter trains one of the two alone.)"""
+        embedding, heads = model.embedding_name, [name for name in self.heads() if name != model.embedding_name]
+        one = self.rows(embedding, model)
+        others = [self.rows(head, model, embedding) for head in heads]
+        same = all(
+            (one.height, one.width) == (other.height, other.width)
+            and all(torch.equal(one.read(*block), other.read(*block)) for block in blocks(one.height, CHUNK_ROWS))
+            for other in others
+        )
+        if not same or (embedding in self.changed and not heads):
+            mend = "train both, with ensure_weight_tying=True"
+            raise UserError("the adapter trains embedding or head of a tied model alone", str(self.path), mend)
+
     def layer_changes(self, target: Checkpoint, vocabulary: tuple[str, ...]) -> dict[str, Replacement]:
         """The target's layer weights with the adapter's layer parts added, by tensor name. `vocabulary`: the
         matrices that are not layers. UserError for a module the target lacks and for whole layers in the adapter."""
+        vocabulary += self.heads()
         if foreign := [name for name in self.whole if name.replace(".base_layer", "") not in vocabulary]:
             mend = "only embeddings may be saved whole in a donor adapter"
             raise UserError(f"the adapter stores the whole of {foreign[0]}", str(self.path), mend)
@@ -119,4 +145,7 @@ def open_adapter(folder: Path) -> Adapter:
             whole[name] = entry
         else:
             raise UserError(f"adapter tensor {entry.name} is not supported", str(folder / WEIGHTS))
+    for module, pair in pairs.items():
+        if missing := {"A", "B"} - pair.keys():
+            raise UserError(f"the adapter has no lora_{missing.pop()} for {module}", str(folder / WEIGHTS))
     return Adapter(folder, config, pairs, whole)

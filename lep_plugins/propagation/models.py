@@ -61,7 +61,7 @@ class Trio:
         if self.donor.adapter is None:
             return {}
         vocabulary = self.donor.checkpoint.vocabulary
-        names = (vocabulary.embedding, *filter(None, [vocabulary.head]), *vocabulary.copies)
+        names = (vocabulary.embedding, *filter(None, [vocabulary.head]))
         return self.donor.adapter.layer_changes(self.target.checkpoint, names)
 
 
@@ -92,15 +92,9 @@ def _open(role: str, name: str | Path) -> Model:
     home = folder if (folder / "tokenizer.json").is_file() else below
     tokenizer = load_tokenizer(home)
     checkpoint = open_checkpoint(below)
-    _refuse_own_head(adapter, checkpoint)
+    if checkpoint.tied:
+        adapter.require_tied(checkpoint)
     return Model(role, folder, checkpoint, tokenizer, home, TokenTable.of(tokenizer), adapter)
-
-
-def _refuse_own_head(adapter: Adapter, checkpoint: Checkpoint) -> None:
-    heads = [name for name in (*adapter.pairs, *adapter.whole) if name.removesuffix(".weight").endswith("lm_head")]
-    if checkpoint.tied and heads and checkpoint.embedding_name.removesuffix(".weight") not in heads[0]:
-        mend = "its model ties head and embedding: train the embedding alone, or untie them"
-        raise UserError(f"the adapter trains {heads[0]} of a tied model", str(adapter.path), mend)
 
 
 def _same_tying(base: Model, other: Model) -> None:
