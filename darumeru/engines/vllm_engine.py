@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from darumeru.engines.answers import GeneratedText, misfit
+from darumeru.engines.order import Numbered, grouped
 from darumeru.engines.protocol import EngineOptions
 from darumeru.engines.request import Answer, Choice, Request
-from darumeru.engines.vllm_questions import Numbered, grouped, question
+from darumeru.engines.vllm_questions import question
 from darumeru.engines.vllm_setup import MOST_TOP_K, EngineLog, engine_args, set_environment, undisturbed
 from darumeru.errors import UserError
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from darumeru.engines.answers import GeneratedText, candidate_ids, choice_answer, continue_answer, nan_answer
+from darumeru.engines.order import Numbered
 from darumeru.engines.request import Answer, Choice, Continue, Generate, Request
 
 # vLLM's own limit of token ids in one request.
 MOST_IDS = 128
 
 Style = Literal["text", "gather", "top"]
-Numbered = tuple[int, Request]
 
 
 @dataclass(frozen=True)
@@ -47,30 +47,6 @@ class Question(Protocol):
     def jobs(self) -> list[Job]: ...
 
     def take(self, job: Job, output: Any, nan: bool) -> Taken: ...
-
-
-def grouped(requests: Iterable[Numbered]) -> list[list[Numbered]]:
-    """Requests that make one question together, in the order in which they are best asked.
-
-    Generations first (the longest budget first, so that the end is not a thin tail of decoding), then continuations
-    by context, then choices; like prompts next to each other, so that a shared beginning meets a warm cache.
-    """
-    texts: list[list[Numbered]] = []
-    contexts: dict[tuple[int, ...], list[Numbered]] = {}
-    choices: list[list[Numbered]] = []
-    for numbered in requests:
-        kind = numbered[1].kind
-        if isinstance(kind, Continue):
-            contexts.setdefault(numbered[1].prompt, []).append(numbered)
-        else:
-            (texts if isinstance(kind, Generate) else choices).append([numbered])
-    texts.sort(key=lambda group: (-_budget(group[0][1]), group[0][1].prompt))
-    choices.sort(key=lambda group: group[0][1].prompt)
-    return [*texts, *(contexts[prompt] for prompt in sorted(contexts)), *choices]
-
-
-def _budget(request: Request) -> int:
-    return request.kind.max_new_tokens if isinstance(request.kind, Generate) else 0
 
 
 def question(group: Sequence[Numbered], text: GeneratedText, max_model_len: int) -> Question:

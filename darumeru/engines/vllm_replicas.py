@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from darumeru.engines.order import Numbered
 from darumeru.engines.protocol import EngineDied, EngineOptions
 from darumeru.engines.request import Answer
-from darumeru.engines.vllm_questions import Numbered
 from darumeru.errors import UserError
 
 # Groups sent to a replica at a time.

@@ -1,0 +1,100 @@
+"""/chat/completions of an OpenAI-compatible server, with its own template and tokenizer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from darumeru.engines.answers import choice_answer
+from darumeru.engines.openai_dialect import TOP, Probe, finish_reason
+from darumeru.engines.openai_server import RefusedError
+from darumeru.engines.request import Answer, Choice, Continue, Request
+from darumeru.errors import UserError
+
+_OPEN = {"continue_final_message": True, "add_generation_prompt": False}
+
+
+@dataclass
+class ChatDialect:
+    """/chat/completions with messages: the server's own template and tokenizer."""
+
+    probe: Probe
+    continues: bool = False
+    most: int = 0
+    capabilities: frozenset[str] = frozenset({"generate"})
+    limits: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, probe: Probe) -> ChatDialect:
+        """Probe the server; UserError when it has no chat endpoint."""
+        dialect = cls(probe)
+        ask = [{"role": "user", "content": "1 + 1 ="}]
+        try:
+            probe.ask(messages=ask, max_tokens=1)
+        except RefusedError as error:
+            mend = "give --tokenizer to use /completions"
+            raise UserError(f"its chat endpoint refuses: {error}", probe.server.url, mend) from error
+        opened = [*ask, {"role": "assistant", "content": "The answer is"}]
+        dialect.continues = bool(probe.works(messages=opened, max_tokens=1, **_OPEN))
+        for most in TOP[2:]:
+            if _chat_top(probe.works(messages=ask, max_tokens=1, logprobs=True, top_logprobs=most)):
+                dialect.most = most
+                break
+        limits = ["no extractive summarization and no token counts without --tokenizer"]
+        if dialect.most:
+            dialect.capabilities |= {"choice"}
+            limits.append(f"choice probabilities limited to the server's top {dialect.most} tokens")
+        else:
+            limits.append("the server gives no log-probabilities: no multiple-choice tasks")
+        if not dialect.continues:
+            limits.append("the server does not continue an open assistant message: it begins a new one")
+        dialect.limits = tuple(limits)
+        return dialect
+
+    def answer(self, request: Request) -> Answer:
+        """Ask one request; RefusedError with the server's reason."""
+        kind = request.kind
+        if isinstance(kind, Choice):
+            return self._chosen(request, kind)
+        if isinstance(kind, Continue):
+            raise RefusedError("continuations need --tokenizer")
+        stop = {"stop": list(kind.stop)} if kind.stop else {}
+        said = self._ask(request, max_tokens=kind.max_new_tokens, **stop)
+        text = (said.get("message") or {}).get("content") or ""
+        return Answer(text=str(text), finish_reason=finish_reason(said))
+
+    def _ask(self, request: Request, **body: Any) -> dict[str, Any]:
+        messages = [{"role": message.role, "content": message.content} for message in request.messages]
+        opened = self.continues and bool(messages) and messages[-1]["role"] == "assistant"
+        return self.probe.ask(messages=messages, **body, **(_OPEN if opened else {}))
+
+    def _chosen(self, request: Request, kind: Choice) -> Answer:
+        most = min(kind.top_k or self.most, self.most)
+        top = _chat_top(self._ask(request, max_tokens=1, logprobs=True, top_logprobs=most))
+        numbered = Choice(kind.labels, tuple((number,) for number in range(len(kind.labels))))
+        best: dict[int, float] = {}
+        for token, score in top:
+            label = _label(token, kind.labels)
+            if label is not None:
+                best[label] = max(best.get(label, -math.inf), score)
+        return choice_answer(numbered, best, 0.0)
+
+
+def _label(token: str, labels: Sequence[str]) -> int | None:
+    """Which label a token begins: it is the label, or a beginning that no other label shares."""
+    word = token.strip()
+    if not word:
+        return None
+    if word in labels:
+        return list(labels).index(word)
+    begun = [number for number, label in enumerate(labels) if label.startswith(word)]
+    return begun[0] if len(begun) == 1 else None
+
+
+def _chat_top(said: Mapping[str, Any]) -> list[tuple[str, float]]:
+    rows = (said.get("logprobs") or {}).get("content")
+    if not isinstance(rows, list) or not rows:
+        return []
+    return [(str(each["token"]), float(each["logprob"])) for each in rows[0].get("top_logprobs") or []]

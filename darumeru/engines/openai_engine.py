@@ -1,0 +1,147 @@
+"""The engine for any OpenAI-compatible server."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import fields, replace
+from itertools import chain
+from typing import Any
+
+from darumeru.engines.answers import misfit
+from darumeru.engines.openai_chat import ChatDialect
+from darumeru.engines.openai_dialect import Dialect, Probe
+from darumeru.engines.openai_server import GoneError, Patience, RefusedError, Server
+from darumeru.engines.openai_tokens import TokenDialect
+from darumeru.engines.order import Numbered, grouped
+from darumeru.engines.protocol import EngineDied, EngineOptions
+from darumeru.engines.request import Answer, Choice, Continue, Request
+from darumeru.errors import UserError, near_names
+
+CONCURRENCY = 32
+UNKNOWN_LENGTH = 1 << 20
+_EXTRA = ("model", "api_key", "concurrency", "body", *(field.name for field in fields(Patience)))
+
+
+class OpenAIEngine:
+    """options.model: the address. options.tokenizer: a local tokenizer folder; with it prompts go as token ids, without
+    it as messages. The key comes from OPENAI_API_KEY.
+
+    extra: model (which of several served), api_key, concurrency (requests at once, default 32), retries, backoff,
+    timeout (seconds), body (fields added to every request). `limits` says in plain words what this server cannot do.
+    """
+
+    name = "openai"
+
+    def __init__(self, options: EngineOptions) -> None:
+        extra = dict(options.extra)
+        for unknown in extra.keys() - set(_EXTRA):
+            mend = f"known: {', '.join(_EXTRA)}"
+            raise UserError(
+                f"the openai engine has no argument `{unknown}`", "--engine-args", mend, near_names(unknown, _EXTRA)
+            )
+        if options.lora:
+            raise UserError("the server chooses its adapters", "--lora", "name one as --engine-args model=NAME")
+        patience = Patience(**{field.name: extra[field.name] for field in fields(Patience) if field.name in extra})
+        self.server = Server(options.model, extra.get("api_key") or os.environ.get("OPENAI_API_KEY"), patience)
+        try:
+            served = _served(self.server, extra.get("model"))
+            self.max_model_len = int(served.get("max_model_len") or options.max_model_len or UNKNOWN_LENGTH)
+            self.concurrency = int(extra.get("concurrency") or options.batch_size or CONCURRENCY)
+            self.dialect = self._dialect(options, {"model": served["id"], **extra.get("body", {})})
+        except BaseException:
+            self.server.close()
+            raise
+        self.with_ids = options.tokenizer is not None
+        self.capabilities = self.dialect.capabilities
+        self.limits = self.dialect.limits
+
+    def _dialect(self, options: EngineOptions, common: dict[str, Any]) -> Dialect:
+        try:
+            if options.tokenizer is None:
+                return ChatDialect.of(Probe(self.server, "/chat/completions", common))
+            return TokenDialect.of(
+                Probe(self.server, "/completions", common), options.tokenizer, options.trust_remote_code
+            )
+        except GoneError as error:
+            raise UserError("the server lists its models but does not answer", str(error)) from error
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
+        """Yield (index, answer) as the server finishes them; see Engine.answer.
+
+        A request that the server refuses or keeps failing at gets an answer with its error; a server that is gone
+        raises EngineDied.
+        """
+        able: list[Numbered] = []
+        for index, request in enumerate(requests):
+            wrong = self._misfit(request)
+            if wrong:
+                yield index, Answer(error=wrong)
+            else:
+                able.append((index, request))
+        # A vLLM server must not score named tokens and most probable ones side by side (see vllm_questions).
+        for top in (False, True):
+            yield from self._ask([each for each in able if _asks_top(each[1]) == top])
+
+    def _misfit(self, request: Request) -> str | None:
+        if not self.with_ids:
+            return None if request.messages else "the request has no messages"
+        # Scores of a prompt's tokens come with one generated token.
+        room = self.max_model_len - isinstance(request.kind, Continue)
+        return misfit(request, room)
+
+    def _ask(self, able: Sequence[Numbered]) -> Iterator[tuple[int, Answer]]:
+        left = chain.from_iterable(grouped(able))
+        flying: dict[Future[Answer], int] = {}
+        pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="openai")
+        try:
+            while True:
+                while len(flying) < 2 * self.concurrency:
+                    following = next(left, None)
+                    if following is None:
+                        break
+                    flying[pool.submit(self._answer, following[1])] = following[0]
+                if not flying:
+                    return
+                for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                    index = flying.pop(future)
+                    try:
+                        yield index, future.result()
+                    except GoneError as error:
+                        raise EngineDied(f"the server does not answer any more: {error}") from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _answer(self, request: Request) -> Answer:
+        started = time.perf_counter()
+        try:
+            answer = self.dialect.answer(request)
+        except RefusedError as error:
+            answer = Answer(error=f"the server: {error}")
+        return replace(answer, seconds=time.perf_counter() - started)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.server.close()
+
+
+def _asks_top(request: Request) -> bool:
+    return isinstance(request.kind, Choice) and request.kind.top_k is not None
+
+
+def _served(server: Server, wanted: str | None) -> dict[str, Any]:
+    models = {str(each["id"]): each for each in server.models()}
+    if wanted is None and len(models) == 1:
+        return next(iter(models.values()))
+    if wanted in models:
+        return models[wanted]
+    mend = f"served: {', '.join(sorted(models)[:8]) or 'none'}"
+    if wanted is None:
+        raise UserError(
+            "the server has several models" if models else "the server has no model",
+            server.url,
+            f"--engine-args model=NAME; {mend}",
+        )
+    raise UserError(f"the server has no model `{wanted}`", server.url, mend, near_names(wanted, models))

@@ -1,0 +1,195 @@
+"""/completions of an OpenAI-compatible server with token ids, made by a local tokenizer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from darumeru.engines.answers import GeneratedText, candidate_ids, choice_answer, continue_answer
+from darumeru.engines.openai_dialect import TOP, Probe, finish_reason
+from darumeru.engines.openai_server import RefusedError
+from darumeru.engines.request import Answer, Choice, Continue, Generate, Request
+from darumeru.engines.weight_files import read_json
+from darumeru.errors import UserError
+
+_ID = "token_id:"
+
+
+@dataclass
+class TokenDialect:
+    """/completions with token ids.
+
+    Choices are exact where the server scores named tokens (vLLM's logprob_token_ids) or prompt tokens; otherwise they
+    come from its most probable tokens and the rest counts as probability 0.
+    """
+
+    probe: Probe
+    text: GeneratedText
+    named: bool = False
+    most: int = 0
+    prompt_scores: str = ""
+    returns_ids: bool = False
+    capabilities: frozenset[str] = frozenset({"generate"})
+    limits: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, probe: Probe, tokenizer_folder: str, trust_remote_code: bool) -> TokenDialect:
+        """Probe the server; UserError when it takes no token ids."""
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, trust_remote_code=trust_remote_code)
+        dialect = cls(probe, GeneratedText(tokenizer, _end_ids(tokenizer, Path(tokenizer_folder))))
+        ids = tokenizer("1 2 3 4").input_ids
+        try:
+            plain = probe.ask(prompt=ids, max_tokens=1)
+        except RefusedError as error:
+            mend = "without --tokenizer its chat endpoint is used"
+            raise UserError(f"takes no token ids at /completions: {error}", probe.server.url, mend) from error
+        if not isinstance(plain.get("text"), str):
+            raise UserError("its /completions gives no text", probe.server.url)
+        dialect.returns_ids = bool(probe.works(prompt=ids, max_tokens=1, return_token_ids=True).get("token_ids"))
+        dialect._probe_scores(ids)
+        dialect._conclude()
+        return dialect
+
+    def _probe_scores(self, ids: list[int]) -> None:
+        wanted = [ids[-1], ids[-2]] if ids[-1] != ids[-2] else [ids[-1]]
+        self.named = set(wanted) <= self._named_part(self.probe.works, ids, wanted).keys()
+        for most in TOP:
+            if _first_top(self.probe.works(prompt=ids, max_tokens=1, logprobs=most, return_tokens_as_token_ids=True)):
+                self.most = most
+                break
+        for way in ("prompt_logprobs", "echo"):
+            self.prompt_scores = way
+            try:
+                if all(math.isfinite(value) for value in self._rest(self.probe.works, ids[:1], ids[1:])):
+                    return
+            except RefusedError:
+                continue
+        self.prompt_scores = ""
+
+    def _conclude(self) -> None:
+        limits = []
+        if self.named or self.most or self.prompt_scores:
+            self.capabilities |= {"choice"}
+        else:
+            limits.append("the server gives no log-probabilities: no multiple-choice tasks")
+        if self.prompt_scores:
+            self.capabilities |= {"continue"}
+        else:
+            limits.append("the server gives no log-probabilities of prompt tokens: no extractive summarization")
+        if self.most and not self.named and not self.prompt_scores:
+            limits.append(f"choice probabilities limited to the server's top {self.most} tokens")
+        if not self.returns_ids:
+            limits.append("the server does not tell the generated token ids: its text is tokenized again")
+        self.limits = tuple(limits)
+
+    def answer(self, request: Request) -> Answer:
+        """Ask one request; RefusedError with the server's reason."""
+        kind = request.kind
+        if isinstance(kind, Generate):
+            return self._generated(request, kind)
+        if isinstance(kind, Continue):
+            return continue_answer(self._rest(self.probe.ask, request.prompt, kind.continuation), 0.0)
+        return choice_answer(kind, self._choice_scores(request.prompt, kind), 0.0)
+
+    def _generated(self, request: Request, kind: Generate) -> Answer:
+        if self.returns_ids:
+            return self._generated_ids(request, kind)
+        stop = {"stop": list(kind.stop)} if kind.stop else {}
+        said = self.probe.ask(prompt=list(request.prompt), max_tokens=kind.max_new_tokens, **stop)
+        text = str(said.get("text") or "")
+        ids = self.text.tokenizer(text, add_special_tokens=False).input_ids
+        return Answer(text=text, tokens=tuple(ids), finish_reason=finish_reason(said))
+
+    def _generated_ids(self, request: Request, kind: Generate) -> Answer:
+        """Text decoded here, as in the local engines. Where the server stopped at a stop string that the decoded text
+        does not hold (the prompt ended within a character), it is asked to go on."""
+        ids: list[int] = []
+        stop = {"stop": list(kind.stop)} if kind.stop else {}
+        while True:
+            body = {"max_tokens": kind.max_new_tokens - len(ids), "return_token_ids": True, **stop}
+            said = self.probe.ask(prompt=[*request.prompt, *ids], **body)
+            ids += said.get("token_ids") or []
+            reason = finish_reason(said)
+            answer = self.text.answer(ids, kind, 0.0)
+            early = reason == "stop" and isinstance(said.get("stop_reason"), str) and answer.finish_reason == "length"
+            if not early or len(ids) >= kind.max_new_tokens or not said.get("token_ids"):
+                return replace(answer, finish_reason=reason)
+
+    def _choice_scores(self, prompt: Sequence[int], kind: Choice) -> dict[int, float]:
+        ids = candidate_ids(kind)
+        if kind.top_k is not None:
+            if kind.top_k > self.most:
+                raise RefusedError(f"the top {kind.top_k} tokens are asked for, the server gives {self.most}")
+            return self._top(prompt, ids, kind.top_k)
+        if self.named:
+            return self._named(prompt, ids)
+        found = self._top(prompt, ids, self.most) if self.most else {}
+        if self.prompt_scores:
+            found |= {token: self._rest(self.probe.ask, prompt, [token])[0] for token in ids if token not in found}
+        return found
+
+    def _named(self, prompt: Sequence[int], ids: Sequence[int]) -> dict[int, float]:
+        """Exact log-probabilities of named tokens, 128 at a time."""
+        found: dict[int, float] = {}
+        for start in range(0, len(ids), 128):
+            found |= self._named_part(self.probe.ask, prompt, ids[start : start + 128])
+        if len(found) < len(ids):
+            raise RefusedError(f"scored {len(found)} of {len(ids)} candidate tokens")
+        return found
+
+    @staticmethod
+    def _named_part(ask: Callable[..., dict[str, Any]], prompt: Sequence[int], ids: Sequence[int]) -> dict[int, float]:
+        body = {"logprobs": len(ids), "logprob_token_ids": list(ids), "return_tokens_as_token_ids": True}
+        scores = _by_id(_first_top(ask(prompt=list(prompt), max_tokens=1, **body)))
+        return {token: scores[token] for token in ids if token in scores}
+
+    def _top(self, prompt: Sequence[int], ids: Sequence[int], most: int) -> dict[int, float]:
+        body = {"logprobs": most, "return_tokens_as_token_ids": True}
+        top = _first_top(self.probe.ask(prompt=list(prompt), max_tokens=1, **body))
+        if any(token.startswith(_ID) for token in top):
+            scores = _by_id(top)
+            return {token: scores[token] for token in ids if token in scores}
+        # A server without token ids in its answer: compare the text of the tokens.
+        texts = {token: self.text.tokenizer.decode([token]) for token in ids}
+        return {token: top[text] for token, text in texts.items() if text in top}
+
+    def _rest(
+        self, ask: Callable[..., dict[str, Any]], prompt: Sequence[int], continuation: Sequence[int]
+    ) -> list[float]:
+        """Log-probabilities of the continuation's tokens as part of a prompt."""
+        if not continuation:
+            return []
+        ids = [*prompt, *continuation]
+        if self.prompt_scores == "prompt_logprobs":
+            rows = ask(prompt=ids, max_tokens=1, prompt_logprobs=0).get("prompt_logprobs")
+            if not isinstance(rows, list) or len(rows) != len(ids):
+                raise RefusedError("no prompt_logprobs in the answer")
+            last = rows[len(prompt) :]
+            return [float(row[str(token)]["logprob"]) for row, token in zip(last, continuation, strict=True)]
+        echoed = ask(prompt=ids, max_tokens=1, logprobs=1, echo=True).get("logprobs") or {}
+        scores = echoed.get("token_logprobs")
+        if not isinstance(scores, list) or len(scores) < len(ids):
+            raise RefusedError("no token_logprobs of the echoed prompt in the answer")
+        return [float(score) for score in scores[len(prompt) : len(ids)]]
+
+
+def _first_top(said: Mapping[str, Any]) -> dict[str, float]:
+    """token -> log-probability at the first generated position of a completion."""
+    rows = (said.get("logprobs") or {}).get("top_logprobs")
+    return dict(rows[0]) if isinstance(rows, list) and rows and isinstance(rows[0], dict) else {}
+
+
+def _by_id(top: Mapping[str, float]) -> dict[int, float]:
+    return {int(token.removeprefix(_ID)): float(score) for token, score in top.items() if token.startswith(_ID)}
+
+
+def _end_ids(tokenizer: Any, folder: Path) -> set[int]:
+    path = folder / "generation_config.json"
+    listed = read_json(path).get("eos_token_id") if path.is_file() else None
+    ids = listed if isinstance(listed, list) else [listed]
+    return {int(token) for token in (*ids, tokenizer.eos_token_id) if token is not None}
