@@ -11,6 +11,8 @@ import torch
 from tokenizers import Tokenizer
 
 from darumeru.adaptation.protocols import Candidate, StepContext
+from darumeru.runs import evaluate
+from darumeru.runs.options import RunOptions
 from lep_plugins.propagation import PropagationStep, propagate
 from tests.lep.lep_models import (
     Folders,
@@ -23,6 +25,7 @@ from tests.lep.lep_models import (
     weights,
 )
 from tests.lep.texts import HELD_OUT, RUSSIAN
+from tests.runs.data_folders import small_suite
 
 SHAPES = {"byte-level untied": ("llama3", False), "byte-level tied": ("qwen", True), "SentencePiece": ("llama2", False)}
 SCHEMES = ("bpe", "unigram", "extend", "optimize")
@@ -89,6 +92,15 @@ def greedy(model: Any, ids: list[int], count: int) -> list[int]:
     return [int(token_id) for token_id in found[0, len(ids) :]]
 
 
+def assert_scored(model: Path, place: Path, engine: str) -> None:
+    """`darumeru run` gives the model complete scores on two small tasks."""
+    tasks = ("darumeru/rummlu", "darumeru/cp_sent_ru")
+    data = small_suite(place / "data", records=2)
+    options = RunOptions(str(model), str(place / "run"), tasks, str(data), engine=engine, max_length=1024, resamples=20)
+    finished, outcome = evaluate.run(options)
+    assert not outcome.failures and all(task.complete for task in finished.results.tasks.values())
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("shape", SHAPES)
@@ -118,6 +130,7 @@ def test_every_scheme_and_method_gives_a_model_that_works(
         assert torch.isfinite(model(torch.tensor([ids])).logits).all()
     ends = model.generation_config.eos_token_id
     assert isinstance(ends, list) and ends[0] == tokenizer.convert_tokens_to_ids("<|im_end|>") == tokenizer.eos_token_id
+    assert_scored(candidate.path, tmp_path, "transformers")
 
 
 def test_vllm_gives_the_same_greedy_tokens_as_transformers(tmp_path: Path) -> None:
@@ -139,6 +152,7 @@ def test_vllm_gives_the_same_greedy_tokens_as_transformers(tmp_path: Path) -> No
     finally:
         engine.close()
     assert len(answers) == len(prompts)
+    assert_scored(folders.output, tmp_path, "vllm")
     ends = set(model.generation_config.eos_token_id)
     for place, ids in enumerate(prompts):
         expected = greedy(model.float(), ids, 12)
