@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 
 from darumeru.errors import UserError
@@ -43,7 +44,7 @@ def _difference(target: TensorEntry, base: TensorEntry, donor: TensorEntry) -> R
         for start, stop in blocks(target.height, max(1, CHUNK_BYTES // max(1, target.row_bytes))):
             rows = [read_rows(entry, start, stop).to(wide) for entry in (donor, target, base)]
             changed = (rows[0] + (rows[1] - rows[2])).to(dtype)
-            check_finite(changed.reshape(stop - start, -1), target.name, start)
+            check_finite(changed, target.name, np.arange(start, stop))
             yield changed
 
     return Replacement(target.shape, target.dtype, chunks)

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from lep_plugins.checkpoint import Replacement
-from lep_plugins.checkpoint_read import FLOAT_DTYPES
+from lep_plugins.checkpoint_read import FLOAT_DTYPES, check_finite
 from lep_plugins.propagation.changes import Change
 from lep_plugins.propagation.methods import Setting
-from lep_plugins.propagation.rows import blocks, gather_any, require_finite
+from lep_plugins.propagation.rows import blocks, gather_any
 
 APPLY_ROWS = 4096
 
@@ -89,7 +89,7 @@ class ResultRows:
         self.movement.change[start:stop] = _lengths(rows - donor.to(dtype))
         self.movement.size[start:stop] = _lengths(donor)
         if not torch.isfinite(self.movement.change[start:stop]).all():
-            require_finite(rows, self.setting.donor.where, np.arange(start, stop, dtype=np.int64))
+            check_finite(rows, self.setting.donor.where, np.arange(start, stop, dtype=np.int64))
         return rows
 
 

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from darumeru.errors import UserError
-from lep_plugins.checkpoint_read import TensorEntry, float_dtype, gather_rows, read_rows
+from lep_plugins.checkpoint_read import TensorEntry, check_finite, float_dtype, gather_rows, read_rows
 
 Ids = npt.NDArray[np.int64]
 
@@ -109,20 +108,12 @@ def gather_any(rows: Rows, ids: Ids) -> torch.Tensor:
     """The rows `ids` in the order asked for, which need not ascend. UserError for NaN or infinity among them."""
     order = np.argsort(ids, kind="stable")
     found = rows.gather(ids[order])
-    require_finite(found, rows.where, ids[order])
+    check_finite(found, rows.where, ids[order])
     if np.array_equal(order, np.arange(len(ids))):
         return found
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
     return found[torch.from_numpy(back)]
-
-
-def require_finite(rows: torch.Tensor, where: str, ids: Ids) -> None:
-    """UserError that names the first row with NaN or infinity; `ids` are the rows' own numbers."""
-    finite = torch.isfinite(rows).all(1)
-    if not finite.all():
-        bad = int(ids[int(torch.nonzero(~finite)[0])])
-        raise UserError(f"NaN or infinity in row {bad}", where, "the model's weights are damaged")
 
 
 def blocks(count: int, step: int) -> Iterator[tuple[int, int]]:

@@ -87,12 +87,13 @@ def test_rows_chunks_and_gathered_rows_are_those_of_the_file(sharded: Path) -> N
 
 
 @settings(deadline=None, max_examples=40)
-@given(ids=st.lists(st.integers(0, 199), max_size=40), step=st.integers(1, 60))
-def test_any_ascending_rows_can_be_gathered(single: Path, ids: list[int], step: int) -> None:
+@given(ids=st.lists(st.integers(0, 199), max_size=40), step=st.integers(1, 60), gap=st.integers(0, 30))
+def test_any_ascending_rows_can_be_gathered(single: Path, ids: list[int], step: int, gap: int) -> None:
     entry = open_checkpoint(single).entry(EMBEDDING)
     wanted = np.array(sorted(ids), dtype=np.int64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lep_plugins.checkpoint_read.CHUNK_BYTES", step * entry.row_bytes)
+        patch.setattr("lep_plugins.checkpoint_read.GAP_BYTES", gap * entry.row_bytes)
         rows = gather_rows(entry, wanted)
     assert torch.equal(rows, weights(single)[EMBEDDING][torch.from_numpy(wanted)])
 
