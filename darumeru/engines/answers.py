@@ -28,20 +28,26 @@ def candidate_ids(choice: Choice) -> list[int]:
     return list(dict.fromkeys(token for ids in choice.token_ids for token in ids))
 
 
-def choice_answer(choice: Choice, logprobs: Mapping[int, float], seconds: float) -> Answer:
-    """logprobs: token id -> natural-log probability; an id that is not there (outside the top k) has probability 0."""
+def choice_answer(
+    choice: Choice, logprobs: Mapping[int, float], seconds: float, best_token: int | None = None
+) -> Answer:
+    """logprobs: token id -> natural-log probability; an id that is not there (outside the top k) has probability 0.
+    best_token: the most probable id of the whole vocabulary, where the engine knows it."""
     if any(math.isnan(value) for value in logprobs.values()):
         return nan_answer(seconds)
     best = (max(logprobs.get(token, -math.inf) for token in ids) for ids in choice.token_ids)
     probabilities = {label: math.exp(value) for label, value in zip(choice.labels, best, strict=True)}
-    return Answer(probabilities=probabilities, seconds=seconds)
+    extra = {} if best_token is None else {"best_token": best_token}
+    return Answer(probabilities=probabilities, seconds=seconds, extra=extra)
 
 
-def continue_answer(logprobs: Sequence[float], seconds: float) -> Answer:
-    """logprobs: one natural-log probability per continuation token."""
+def continue_answer(logprobs: Sequence[float], seconds: float, greedy: bool | None = None) -> Answer:
+    """logprobs: one natural-log probability per continuation token. greedy: whether greedy decoding would say exactly
+    this, where the engine knows it."""
     if any(math.isnan(value) for value in logprobs):
         return nan_answer(seconds)
-    return Answer(logprobs=tuple(logprobs), seconds=seconds)
+    extra = {} if greedy is None else {"greedy": float(greedy)}
+    return Answer(logprobs=tuple(logprobs), seconds=seconds, extra=extra)
 
 
 def nan_answer(seconds: float) -> Answer:

@@ -70,6 +70,8 @@ class Answer:
     ("stop" | "length"): a generation; tokens are the generated ids without the end token. logprobs: one
     natural-log probability per continuation token. seconds: time in the engine.
     error: why this request could not be answered (it then counts as missing, never as wrong).
+    extra: what only some engines know: "best_token", the most probable next token of the vocabulary (Choice);
+    "greedy", 1 when greedy decoding would say exactly this continuation (Continue).
     """
 
     probabilities: Mapping[str, float] | None = None

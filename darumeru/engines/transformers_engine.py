@@ -114,11 +114,13 @@ class TransformersEngine:
             rows = self._passes.continuations(
                 prompts[0], [kind.continuation for kind in kinds if isinstance(kind, Continue)]
             )
-            return [continue_answer(row, time.perf_counter() - started) for row in rows]
+            return [continue_answer(row, time.perf_counter() - started, greedy) for row, greedy in rows]
         if isinstance(kinds[0], Choice):
             scores = self._passes.next_token(prompts)
+            best = scores.argmax(-1).tolist()
             taken = [_chosen(kind, row) for kind, row in zip(kinds, scores, strict=True) if isinstance(kind, Choice)]
-            return [choice_answer(kind, row, time.perf_counter() - started) for kind, row in taken]
+            seconds = time.perf_counter() - started
+            return [choice_answer(*one, seconds, token) for one, token in zip(taken, best, strict=True)]
         wanted = [kind for kind in kinds if isinstance(kind, Generate)]
         texts = self._passes.generate(prompts, wanted)
         seconds = time.perf_counter() - started

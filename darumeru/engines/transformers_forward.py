@@ -83,23 +83,30 @@ class ForwardPasses:
             return True
         return bool(kind.stop) and self.text.stop_position(ids, self.text.decode(ids), kind.stop) is not None
 
-    def continuations(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Log-probabilities of the tokens of each continuation; the prompt is computed once."""
+    def continuations(
+        self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]
+    ) -> list[tuple[list[float], bool]]:
+        """Log-probabilities of the tokens of each continuation, and whether greedy decoding would say it; the prompt is
+        computed once."""
         ids = torch.tensor([prompt], device=self.device)
         logits, cache = self._forward(ids, torch.ones_like(ids), use_cache=True)
         first = logits[0].log_softmax(-1)
+        best = int(first.argmax())
         scores = {each: [float(first[token]) for token in each[:1]] for each in map(tuple, continuations)}
+        greedy = {each: each[:1] in ((), (best,)) for each in scores}
         longer = sorted((each for each in scores if len(each) > 1), key=len, reverse=True)
         while longer:
             fitting = max(1, LOGITS_AT_ONCE // (len(first) * len(longer[0])))
             rows = longer[: min(fitting, self.batch_size)]
-            for row, rest in zip(rows, self._rest(len(prompt), cache, rows), strict=True):
+            for row, (rest, is_best) in zip(rows, self._rest(len(prompt), cache, rows), strict=True):
                 scores[row] += rest
+                greedy[row] &= is_best
             longer = longer[len(rows) :]
-        return [scores[tuple(each)] for each in continuations]
+        return [(scores[tuple(each)], greedy[tuple(each)]) for each in continuations]
 
-    def _rest(self, context: int, cache: Any, rows: Sequence[tuple[int, ...]]) -> list[list[float]]:
-        """Log-probabilities of the second and later tokens. rows: distinct continuations, longest first."""
+    def _rest(self, context: int, cache: Any, rows: Sequence[tuple[int, ...]]) -> list[tuple[list[float], bool]]:
+        """Log-probabilities of the second and later tokens, and whether each is the most probable of its place.
+        rows: distinct continuations, longest first."""
         width = len(rows[0]) - 1
         padded = torch.tensor([[*row, *[0] * (width + 1 - len(row))] for row in rows], device=self.device)
         real = [[1] * (context + len(row) - 1) + [0] * (width + 1 - len(row)) for row in rows]
@@ -107,7 +114,9 @@ class ForwardPasses:
         grown.batch_repeat_interleave(len(rows))
         logits, _ = self._forward(padded[:, :-1], torch.tensor(real, device=self.device), grown, last=False)
         scores = logits.gather(-1, padded[:, 1:, None])[..., 0] - logits.logsumexp(-1)
-        return [line[: len(row) - 1] for line, row in zip(scores.tolist(), rows, strict=True)]
+        best = (logits.argmax(-1) == padded[:, 1:]).tolist()
+        lines = zip(scores.tolist(), best, (len(row) - 1 for row in rows), strict=True)
+        return [(line[:size], all(hits[:size])) for line, hits, size in lines]
 
     def _left_padded(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         width = max(len(prompt) for prompt in prompts)

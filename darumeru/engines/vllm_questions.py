@@ -110,7 +110,8 @@ class ChoiceQuestion:
         if self.open_parts:
             return Taken()
         seconds = time.perf_counter() - self.started
-        answer = nan_answer(seconds) if nan else choice_answer(self.choice, self.scores, seconds)
+        best = output.outputs[0].token_ids[0]
+        answer = nan_answer(seconds) if nan else choice_answer(self.choice, self.scores, seconds, best)
         return Taken(answers=[(self.index, answer)])
 
 
@@ -159,6 +160,7 @@ class ContextQuestion:
         self.held = len(self.prompt)
         self.started = time.perf_counter()
         self.first: dict[int, float] = {}
+        self.best_first = -1
         self.open_parts = 0
         self.nan = False
         self.wanted: dict[tuple[int, ...], list[int]] = {}
@@ -176,6 +178,7 @@ class ContextQuestion:
         if isinstance(job.what, _Rest):
             return self._take_rest(job.what, output, nan)
         self.first |= _scores(output, job.what)
+        self.best_first = output.outputs[0].token_ids[0]
         self.nan |= nan
         self.open_parts -= 1
         if self.open_parts:
@@ -184,7 +187,7 @@ class ContextQuestion:
             answered
             for each in self.wanted
             if len(each) < 2
-            for answered in self._answers(each, [self.first[token] for token in each], self.nan)
+            for answered in self._answers(each, [self.first[token] for token in each], True, self.nan)
         ]
         return Taken([self._rest_job(each, fresh=False) for each in self.wanted if len(each) > 1], answers)
 
@@ -209,11 +212,18 @@ class ContextQuestion:
         last = rest.continuation[-1]
         inner = [row[token].logprob for row, token in zip(rows, between, strict=True)]
         scores = [self.first[rest.continuation[0]], *inner, _scores(output, [last])[last]]
-        return Taken(answers=self._answers(rest.continuation, scores, nan or self.nan))
+        greedy = output.outputs[0].token_ids[0] == last and all(
+            row[token].rank == 1 for row, token in zip(rows, between, strict=True)
+        )
+        return Taken(answers=self._answers(rest.continuation, scores, greedy, nan or self.nan))
 
-    def _answers(self, continuation: tuple[int, ...], scores: Sequence[float], nan: bool) -> list[tuple[int, Answer]]:
+    def _answers(
+        self, continuation: tuple[int, ...], scores: Sequence[float], greedy_rest: bool, nan: bool
+    ) -> list[tuple[int, Answer]]:
+        """greedy_rest: whether everything after the first token is what greedy decoding would say."""
         seconds = time.perf_counter() - self.started
-        answer = nan_answer(seconds) if nan else continue_answer(scores, seconds)
+        greedy = greedy_rest and continuation[:1] in ((), (self.best_first,))
+        answer = nan_answer(seconds) if nan else continue_answer(scores, seconds, greedy)
         return [(index, answer) for index in self.wanted[continuation]]
 
 
