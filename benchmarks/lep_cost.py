@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -41,8 +42,11 @@ def main() -> None:
     if arguments.child:
         _child(arguments)
         return
-    with tempfile.TemporaryDirectory(prefix="lep-cost-", dir=arguments.workdir) as folder:
-        result = _measure(arguments, Path(folder))
+    if arguments.models:
+        result = _measure(arguments, arguments.models)
+    else:
+        with tempfile.TemporaryDirectory(prefix="lep-cost-", dir=arguments.workdir) as folder:
+            result = _measure(arguments, Path(folder))
     if arguments.json:
         print(json.dumps(result, indent=2))
     else:
@@ -58,6 +62,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--neighbour-mib", type=int, default=32, help="other tensors in each rewritten shard")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--workdir", type=Path, help="where about 9 GB of models go (default: the temporary folder)")
+    parser.add_argument("--models", type=Path, help="keep the models here, for several measurements of one shape")
     parser.add_argument("--reference", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--reference-rows", type=int, help="rows of the reference solve (default 2 d)")
     parser.add_argument("--check", action=argparse.BooleanOptionalAction, default=True, help="against exact float64")
@@ -72,8 +77,10 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     shape = Shape(
         arguments.hidden, arguments.rows_old, arguments.rows_new, arguments.extended, arguments.neighbour_mib << 20
     )
-    _say("writing synthetic models")
-    write_models(folder, shape)
+    if not (folder / "base").is_dir():
+        _say("writing synthetic models")
+        write_models(folder, shape)
+    shutil.rmtree(folder / "out", ignore_errors=True)
     _say("propagating")
     before = os.getloadavg()[0]
     result: dict[str, Any] = {"shape": asdict(shape), "threads": arguments.threads, "load_before": before}

@@ -42,9 +42,9 @@ def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def embedding_scales(config: Mapping[str, Any]) -> dict[str, float]:
-    """The scale factors a config states, by field name."""
+    """The scale factors other than one that a config states, by field name."""
     text = text_config(config)
-    return {key: text[key] for key in SCALES if text.get(key) is not None}
+    return {key: text[key] for key in SCALES if text.get(key) not in (None, 1)}
 
 
 def find_vocabulary_tensors(
@@ -52,9 +52,8 @@ def find_vocabulary_tensors(
 ) -> VocabularyTensors:
     """Name the embedding and the head. UserError: none or several, a size that config.json contradicts, a head
     bias, per-layer embeddings, a tied flag that the weights contradict."""
-    rows = text_config(config).get("vocab_size", config.get("vocab_size"))
-    if not isinstance(rows, int):
-        raise UserError("no vocab_size in config.json", where)
+    # Some families leave out what equals their defaults, vocab_size too: then any height will do.
+    rows: int | None = text_config(config).get("vocab_size", config.get("vocab_size"))
     refused = [name for name in tensors if PER_LAYER in name or _last(name) in {f"{head}.bias" for head in HEADS}]
     if refused:
         raise UserError(f"tensor {refused[0]} is not supported", where, "no head bias, no per-layer embeddings")
@@ -66,11 +65,11 @@ def find_vocabulary_tensors(
     if not embeddings:
         if tied and heads:
             return VocabularyTensors(heads[0], None, True)
-        near = near_names("model.embed_tokens.weight", tensors)
         if other := _matches(tensors, EMBEDDINGS, None):
             height = tensors[other[0]].shape[0]
             raise UserError(f"config.json says vocab_size {rows} but tensor {other[0]} has {height} rows", where)
-        raise UserError(f"no embedding tensor with {rows} rows (vocab_size in config.json)", where, near=near)
+        near = near_names("model.embed_tokens.weight", tensors)
+        raise UserError("no embedding tensor (embed_tokens.weight or the like)", where, near=near)
     embedding, head = embeddings[0], heads[0] if heads else None
     if head is None:
         if tied is False:

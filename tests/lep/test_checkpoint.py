@@ -148,6 +148,10 @@ def test_a_nested_text_config_is_read_and_written(tmp_path: Path) -> None:
     assert (checkpoint.embedding_name, checkpoint.tied) == (EMBEDDING, False)
     assert with_vocab_size(checkpoint.config, 256)["text_config"]["vocab_size"] == 256
     assert "vocab_size" not in with_vocab_size(checkpoint.config, 256)
+    del inner["vocab_size"], inner["tie_word_embeddings"]  # as families do whose defaults these are
+    (folder / "config.json").write_text(json.dumps({"architectures": ["Seeing"], "text_config": inner}))
+    checkpoint = open_checkpoint(folder)
+    assert (checkpoint.embedding_name, checkpoint.head_name, checkpoint.vocab_rows) == (EMBEDDING, HEAD, 200)
 
 
 # Bad input

@@ -88,6 +88,26 @@ def test_a_name_that_is_neither_folder_nor_hub_model(folders: Folders, tmp_path:
     assert isinstance(error, UserError) and "nowhere" in error.line()
 
 
+def test_models_come_straight_from_the_hub_cache(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cache keeps files as symbolic links to blobs; the result must be files of its own."""
+    for role in ("base", "target", "donor"):
+        repository = tmp_path / "hub" / f"models--lab--{role}"
+        snapshot = repository / "snapshots" / "0123abc"
+        snapshot.mkdir(parents=True)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text("0123abc")
+        for path in getattr(folders, role).iterdir():
+            (snapshot / path.name).symlink_to(path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    named = Folders(Path("lab/base"), Path("lab/target"), Path("lab/donor"), folders.output)
+    done = call(named)
+    assert done.exit_code == 0, done.exception
+    assert not any(path.is_symlink() for path in folders.output.rglob("*"))
+    assert open_checkpoint(folders.output).vocab_rows == 576
+
+
 def test_force_goes_on_with_a_strange_donor(folders: Folders, tmp_path: Path) -> None:
     strange = replace(folders, donor=Path(shutil.copytree(folders.donor, tmp_path / "donor")))
     state = (strange.donor / "tokenizer.json").read_text(encoding="utf-8")

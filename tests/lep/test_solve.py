@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -222,3 +224,13 @@ def test_condition_and_residual_of_wide_models_are_estimated_well() -> None:
 def test_bf16_rows_are_read_as_they_are_stored() -> None:
     task = problem(*well_conditioned(), torch.bfloat16)
     assert relative(solve(task), direct(task)[1]) < 1e-5
+
+
+def test_the_worked_example_of_the_documentation_is_true(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "adaptation.md").read_text(encoding="utf-8")
+    code, shown = re.findall(r"```python\n(import numpy.*?)```\s+```\n(.*?)```", text, re.DOTALL)[0]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert capsys.readouterr().out == shown
+    found = solve(problem(names["base"], names["target"], csr_matrix(names["T"]), torch.float64))
+    assert np.allclose(found.delta.numpy(), names["delta"])
