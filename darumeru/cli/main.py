@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
 
 import typer
 
 from darumeru.errors import RunFailed, UserError
 
-VERBS = ("run", "tasks", "fetch", "score", "compare", "leaderboard", "report", "watch", "adapt", "lep", "vocab")
+# The order of the help text. A module of this package that is neither here nor in PARTS is a verb too and comes last.
+ORDER = ("run", "tasks", "fetch", "score", "compare", "leaderboard", "report", "watch", "adapt", "lep", "vocab")
+PARTS = {"main", "progress", "result_table"}
 
 app = typer.Typer(
     name="darumeru",
@@ -32,7 +36,13 @@ def top(version: bool = typer.Option(False, "--version", help="Print the version
         raise typer.Exit
 
 
-for _verb in VERBS:
+def verbs() -> list[str]:
+    """Names of the verbs: one module each."""
+    found = {module.name for module in iter_modules([str(Path(__file__).parent)])} - PARTS
+    return [name for name in ORDER if name in found] + sorted(found - set(ORDER))
+
+
+for _verb in verbs():
     import_module(f"darumeru.cli.{_verb}").register(app)
 
 
