@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from darumeru.engines.answers import GeneratedText, candidate_ids, choice_answer, continue_answer, misfit
+from darumeru.engines.answers import GeneratedText, candidate_ids, choice_answer, continue_answer, misfit, nan_answer
 from darumeru.engines.model_files import CONTEXT_KEYS
 from darumeru.engines.protocol import EngineDied, EngineOptions
 from darumeru.engines.request import Answer, Choice, Continue, Generate, Request
@@ -124,7 +124,10 @@ class TransformersEngine:
         wanted = [kind for kind in kinds if isinstance(kind, Generate)]
         texts = self._passes.generate(prompts, wanted)
         seconds = time.perf_counter() - started
-        return [self.text.answer(ids, kind, seconds) for ids, kind in zip(texts, wanted, strict=True)]
+        return [
+            nan_answer(seconds) if ids is None else self.text.answer(ids, kind, seconds)
+            for ids, kind in zip(texts, wanted, strict=True)
+        ]
 
 
 def _chosen(kind: Choice, scores: torch.Tensor) -> tuple[Choice, dict[int, float]]:

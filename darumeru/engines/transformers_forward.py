@@ -55,18 +55,22 @@ class ForwardPasses:
         logits = output.logits[:, -1] if last else output.logits
         return logits.float(), getattr(output, "past_key_values", None)
 
-    def generate(self, prompts: Sequence[Sequence[int]], kinds: Sequence[Generate]) -> list[list[int]]:
-        """Greedy ids of each row, its end token included; a row ends at an end token, a stop string or its budget."""
+    def generate(self, prompts: Sequence[Sequence[int]], kinds: Sequence[Generate]) -> list[list[int] | None]:
+        """Greedy ids of each row, its end token included; a row ends at an end token, a stop string or its budget.
+        None for a row whose logits were NaN."""
         ids, mask = self._left_padded(prompts)
         rooms = [
             min(kind.max_new_tokens, self.max_model_len - len(prompt))
             for prompt, kind in zip(prompts, kinds, strict=True)
         ]
         made: list[list[int]] = [[] for _ in prompts]
+        broken: set[int] = set()
         going = set(range(len(prompts)))
         cache = None
         while going:
             logits, cache = self._forward(ids, mask, cache, use_cache=True)
+            broken |= going & set(logits.isnan().any(-1).nonzero()[:, 0].tolist())
+            going -= broken
             chosen = logits.argmax(-1)
             for row in sorted(going):
                 made[row].append(int(chosen[row]))
@@ -76,7 +80,7 @@ class ForwardPasses:
             # A finished row adds nothing, so that its positions do not run past the model's last one.
             grown = torch.tensor([[int(row in going)] for row in range(len(prompts))], device=mask.device)
             mask = torch.cat([mask, grown], dim=1)
-        return made
+        return [None if row in broken else ids for row, ids in enumerate(made)]
 
     def _ended(self, ids: Sequence[int], kind: Generate) -> bool:
         if ids[-1] in self.text.end_ids:

@@ -15,7 +15,14 @@ from darumeru.engines.order import Numbered, grouped
 from darumeru.engines.protocol import EngineOptions
 from darumeru.engines.request import Answer, Choice, Request
 from darumeru.engines.vllm_questions import question
-from darumeru.engines.vllm_setup import MOST_TOP_K, EngineLog, engine_args, set_environment, undisturbed
+from darumeru.engines.vllm_setup import (
+    MOST_TOP_K,
+    EngineLog,
+    adapted_modules,
+    engine_args,
+    set_environment,
+    undisturbed,
+)
 from darumeru.errors import UserError
 
 
@@ -28,12 +35,16 @@ class VllmEngine:
 
     name = "vllm"
     capabilities = frozenset({"choice", "generate", "continue"})
+    limits: tuple[str, ...] = ()
 
     def __init__(self, options: EngineOptions) -> None:
         if importlib.util.find_spec("vllm") is None:
             mend = "pip install 'darumeru[cuda]' or 'darumeru[cpu]', or use --engine transformers"
             raise UserError("vLLM is not installed", "--engine vllm", mend)
         self.options = options
+        if options.lora and "lm_head" in adapted_modules(Path(options.lora)):
+            self.capabilities -= {"continue"}
+            self.limits = ("vLLM cannot score continuations through an adapted lm_head: no extractive summarization",)
         self.llm_engine: Any = None
         self._replicas: Any = None
         if options.data_parallel > 1:

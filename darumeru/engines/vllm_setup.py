@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from darumeru.engines.protocol import EngineOptions
-from darumeru.engines.weight_files import read_json
+from darumeru.engines.weight_files import read_header, read_json
 from darumeru.errors import UserError, near_names
 
 # Of one position's distribution; the program of 2024 asked for 50.
@@ -61,7 +61,10 @@ def engine_args(options: EngineOptions) -> Any:
         # Logits in half precision tie; vLLM accumulates a float32 head without copying its weights.
         arguments["hf_overrides"] = {"head_dtype": "float32"}
     if options.lora:
-        arguments |= {"enable_lora": True, "max_lora_rank": _lora_rank(Path(options.lora))}
+        # vLLM otherwise also wraps the head, and a wrapped head cannot score prompt tokens (on the CPU it fails).
+        adapted = sorted(adapted_modules(Path(options.lora)))
+        rank = _lora_rank(Path(options.lora))
+        arguments |= {"enable_lora": True, "max_lora_rank": rank, "lora_target_modules": adapted}
     if current_platform.is_cpu():
         arguments["enforce_eager"] = True
         if not os.environ.get("VLLM_CPU_KVCACHE_SPACE") and not set(_OWN_SIZES) & options.extra.keys():
@@ -80,6 +83,12 @@ def _dtype(options: EngineOptions, config: Mapping[str, Any]) -> str:
     nested = config.get("text_config") or {}
     stored = next((part[key] for part in (config, nested) for key in ("dtype", "torch_dtype") if part.get(key)), None)
     return "float32" if options.dtype == "auto" and stored == "float32" else options.dtype
+
+
+def adapted_modules(folder: Path) -> set[str]:
+    """Last names of the modules that a PEFT adapter changes, for example q_proj."""
+    names = (name for path in folder.glob("adapter_model*.safetensors") for name in read_header(path))
+    return {name.split(".lora_")[0].rsplit(".", 1)[-1] for name in names if ".lora_" in name}
 
 
 def _lora_rank(folder: Path) -> int:

@@ -130,9 +130,10 @@ def fingerprint_weights(files: Iterable[Path]) -> str:
 def _add_sample(digest: Any, file: Any, size: int) -> None:
     length = struct.unpack("<Q", file.read(8))[0]
     digest.update(file.read(length))
-    if size <= BLOCK * BLOCKS:
+    first = 8 + length
+    if size - first <= BLOCK * BLOCKS:
         digest.update(file.read())
         return
     for number in range(BLOCKS):
-        file.seek(number * (size - BLOCK) // (BLOCKS - 1))
+        file.seek(first + number * (size - first - BLOCK) // (BLOCKS - 1))
         digest.update(file.read(BLOCK))

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from darumeru.engines import Engine, EngineOptions, engine_registry, load_engine
+from darumeru.errors import UserError
+
+
+def test_an_unknown_engine_names_the_nearest() -> None:
+    with pytest.raises(UserError, match="unknown engine `vlm`; did you mean vllm"):
+        load_engine("vlm", EngineOptions(model="anything"))
+    assert {"vllm", "transformers", "openai"} <= set(engine_registry().names())
+
+
+def test_without_vllm_the_way_on_is_said(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+
+    def missing(name: str, *rest: Any) -> Any:
+        return None if name == "vllm" else find(name, *rest)
+
+    monkeypatch.setattr(importlib.util, "find_spec", missing)
+    with pytest.raises(UserError, match=r"vLLM is not installed \(pip install .*darumeru\[.*--engine transformers\)"):
+        load_engine("vllm", EngineOptions(model=str(tiny_model)))
+
+
+@pytest.mark.parametrize("option", ["tensor_parallel", "pipeline_parallel", "data_parallel"])
+def test_the_transformers_engine_does_not_split(tiny_model: Path, option: str) -> None:
+    with pytest.raises(UserError, match=f"--{option.replace('_', '-')}: the transformers engine runs one copy"):
+        load_engine("transformers", EngineOptions(model=str(tiny_model), **{option: 2}))
+
+
+def test_engines_are_engines(vllm_engine: Engine, tiny_model: Path) -> None:
+    assert isinstance(vllm_engine, Engine)
+    assert isinstance(load_engine("transformers", EngineOptions(model=str(tiny_model))), Engine)
