@@ -20,7 +20,7 @@ $(READY): pyproject.toml pins.txt
 	touch $@
 
 demo: setup
-	$(BIN)/darumeru run --model demo/model --data bundled --output runs/demo
+	$(BIN)/darumeru run --model demo/darumeru-demo --data bundled --output runs/demo
 
 test: setup
 	$(BIN)/python -m pytest

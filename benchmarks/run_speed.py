@@ -1,6 +1,6 @@
 """How fast `darumeru run` is beside the engine under it and beside lm-eval, on the same requests.
 
-    python -m benchmarks.run_speed [--model demo/model] [--data bundled] [--limit N] [--json]
+    python -m benchmarks.run_speed [--model demo/darumeru-demo] [--data bundled] [--limit N] [--json]
 
 Three contestants, each in a process of its own, one after the other: `darumeru run`; vLLM's own LLM.generate on exactly
 the requests of that run; lm-eval with its vLLM model on the same choice questions (same prompts) written as lm-eval YAML.
@@ -182,7 +182,7 @@ def measured(name: str, job: dict[str, Any], folder: Path) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="demo/model")
+    parser.add_argument("--model", default="demo/darumeru-demo")
     parser.add_argument("--data", default="bundled")
     parser.add_argument("--limit", type=int, default=None)
     parser.add_argument("--num-fewshot", type=int, default=5)

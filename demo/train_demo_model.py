@@ -1,6 +1,6 @@
 """Train the demo model: a small bilingual model that copies text and answers in the benchmark's formats.
 
-    python demo/train_demo_model.py --corpus FILES --output demo/model [--minutes 30] [--threads 2]
+    python demo/train_demo_model.py --corpus FILES --output demo/darumeru-demo [--minutes 30] [--threads 2]
 
 Corpus files are plain text, .txt or .txt.xz, Russian and English; paragraphs are lines. What is trained: copying random
 token sequences (which forms induction heads quickly), then copying sentences and paragraphs of the corpora on
