@@ -12,6 +12,7 @@ from lep_plugins.checkpoint import (
     Checkpoint,
     Progress,
     Replacement,
+    check_memory,
     check_output,
     open_checkpoint,
     read_json,
@@ -48,6 +49,8 @@ def initialize_embeddings(
     make = initializer(method)
     check_output(Path(output))
     source = open_checkpoint(find_model(model))
+    largest = source.entry(source.embedding_name)
+    check_memory(largest.end - largest.begin, "one matrix of embeddings")
     old_tokenizer = open_model_tokenizer(source.path).description.build()
     new_folder = find_model(tokenizer)
     new_tokenizer = backend(load_auto_tokenizer(new_folder, _transformers_config(source.path)))

@@ -37,5 +37,9 @@ def fitted(old: OldRows) -> tuple[torch.Tensor, torch.Tensor]:
         centred = rows - old.mean
         gram += (centred.T @ centred).double()
         count += len(rows)
-    values, vectors = torch.linalg.eigh(gram / max(1, count - 1))
+    covariance = gram / max(1, count - 1)
+    lower, failed = torch.linalg.cholesky_ex(covariance)
+    if not failed:
+        return old.mean, lower.T.float()
+    values, vectors = torch.linalg.eigh(covariance)
     return old.mean, (vectors * values.clamp(min=0).sqrt()).T.float()

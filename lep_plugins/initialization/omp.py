@@ -21,10 +21,10 @@ from lep_plugins.conversion import Origin
 from lep_plugins.initialization.rows import Fresh, Ids, OldRows, weighted_rows
 from lep_plugins.initialization.task import Task
 
-ATOMS, POOL = 64, 256
+ATOMS, POOL = 64, 128
 """Shared tokens in a combination (the paper's k); shared tokens among which they are sought, nearest first."""
 
-BLOCK, CHUNK, RIDGE = 8192, 16, 1e-6
+BLOCK, CHUNK, RIDGE = 8192, 64, 1e-6
 
 
 def omp(task: Task) -> dict[str, Fresh]:
@@ -53,8 +53,8 @@ def sparse_weights(task: Task, atoms: int = ATOMS, pool: int = POOL) -> Any:
     space = _space(task, shared_new, shared_old)
     ids = conversion.ids(Origin.MEAN)
     rows, columns, values = [], [], []
-    for start in range(0, len(ids), CHUNK * 32):
-        part = ids[start : start + CHUNK * 32]
+    for start in range(0, len(ids), CHUNK * 16):
+        part = ids[start : start + CHUNK * 16]
         wanted = space.wanted(part)
         nearest = _nearest(wanted, space.anchors, min(pool, len(shared_new)))
         for first in range(0, len(part), CHUNK):
@@ -103,9 +103,9 @@ def pursuit(wanted: torch.Tensor, atoms: torch.Tensor, most: int) -> tuple[torch
     chosen positions (int64, n x k) and coefficients for the atoms as given (float64, n x k), k = min(most, p, d).
     """
     lengths = atoms.norm(dim=2).clamp(min=1e-12)
-    unit = (atoms / lengths.unsqueeze(2)).double()
-    gram = unit @ unit.transpose(1, 2)
-    towards = (unit @ wanted.double().unsqueeze(2)).squeeze(2)
+    unit = atoms / lengths.unsqueeze(2)
+    gram = (unit @ unit.transpose(1, 2)).double()
+    towards = (unit @ wanted.unsqueeze(2)).squeeze(2).double()
     count = min(most, atoms.shape[1], atoms.shape[2])
     chosen = torch.empty(len(wanted), 0, dtype=torch.int64)
     coefficients = torch.empty(len(wanted), 0, dtype=torch.float64)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from darumeru.errors import UserError
 from lep_plugins.checkpoint import Checkpoint
 from lep_plugins.conversion import ConversionMatrix, Origin
 
@@ -26,7 +27,7 @@ NEAR_ZERO = 1e-4
 @dataclass(frozen=True)
 class OldRows:
     """One vocabulary matrix of the old model. tokens: the ids that are tokens, ascending: padding rows and holes are
-    no part of means and fits."""
+    no part of means and fits. The matrix is read whole, on first use, and kept until `release`."""
 
     checkpoint: Checkpoint
     name: str
@@ -40,33 +41,55 @@ class OldRows:
     @property
     def dtype(self) -> torch.dtype:
         """The dtype on disk, which is also that of the result."""
-        return self.checkpoint.rows(self.name, 0, 1).dtype
+        return self._matrix.dtype
+
+    @cached_property
+    def _matrix(self) -> torch.Tensor:
+        return self.checkpoint.rows(self.name)
+
+    def release(self) -> None:
+        """Give the memory of the matrix back; what was computed from it stays."""
+        self.__dict__.pop("_matrix", None)
 
     def gather(self, ids: Ids) -> torch.Tensor:
-        """The rows `ids`, in that order, as they are. UserError for NaN or infinity in one of them."""
-        unique, inverse = np.unique(ids, return_inverse=True)
-        return self.checkpoint.gather(self.name, unique, finite=True)[torch.from_numpy(inverse)]
+        """The rows `ids`, in that order, in the dtype on disk; not to be written to."""
+        if len(ids) and ids[-1] - ids[0] + 1 == len(ids) and (np.diff(ids) == 1).all():
+            return self._matrix[int(ids[0]) : int(ids[-1]) + 1]
+        return self._matrix[torch.from_numpy(ids)]
 
     def chunks(self) -> Iterator[torch.Tensor]:
         """All trained token rows in order, float32, a chunk at a time."""
-        for start in range(0, len(self.tokens), CHUNK_ROWS):
-            rows = self.gather(self.tokens[start : start + CHUNK_ROWS]).float()
-            yield rows[rows.norm(dim=1) > self.near_zero]
+        trained = self.tokens[self.trained(self.tokens).numpy()]
+        for start in range(0, len(trained), CHUNK_ROWS):
+            yield self.gather(trained[start : start + CHUNK_ROWS]).float()
+
+    def trained(self, ids: Ids) -> torch.Tensor:
+        """Whether the rows `ids` are longer than near zero: bool, len(ids)."""
+        return self._lengths[torch.from_numpy(ids)] > self.near_zero
+
+    @cached_property
+    def _lengths(self) -> torch.Tensor:
+        """The norm of each row, float32. UserError for NaN or infinity in the row of a token."""
+        parts = self._matrix.split(CHUNK_ROWS)
+        lengths = torch.cat([torch.linalg.vector_norm(part, dim=1, dtype=torch.float32) for part in parts])
+        broken = ~torch.isfinite(lengths[torch.from_numpy(self.tokens)])
+        if broken.any():
+            bad = int(self.tokens[int(torch.nonzero(broken)[0])])
+            where = f"{self.checkpoint.path}: {self.name}"
+            raise UserError(f"NaN or infinity in row {bad}", where, "the model's weights are damaged")
+        return lengths
 
     @cached_property
     def near_zero(self) -> float:
         """The norm below which a row counts as never trained."""
-        total = 0.0
-        for start in range(0, len(self.tokens), CHUNK_ROWS):
-            total += float(self.gather(self.tokens[start : start + CHUNK_ROWS]).float().norm(dim=1).double().sum())
-        return NEAR_ZERO * total / max(1, len(self.tokens))
+        return NEAR_ZERO * float(self._lengths[torch.from_numpy(self.tokens)].double().mean())
 
     @cached_property
     def mean(self) -> torch.Tensor:
         """The mean of the trained token rows, float32, d."""
         total, count = torch.zeros(self.width, dtype=torch.float64), 0
         for rows in self.chunks():
-            total += rows.double().sum(dim=0)
+            total += rows.sum(dim=0).double()
             count += len(rows)
         return (total / max(1, count)).float()
 
@@ -102,13 +125,13 @@ def assembled(old: OldRows, conversion: ConversionMatrix, fresh: Fresh) -> Itera
         rows = mean.repeat(len(origins), 1)
         at_old = np.flatnonzero(np.isin(origins, [int(Origin.COPIED), int(Origin.SPECIAL)]))
         if len(at_old):
-            kept = old.gather(conversion.indices[conversion.indptr[start + at_old]])
-            trained = kept.float().norm(dim=1) > old.near_zero
-            keep = trained.numpy() | (origins[at_old] == Origin.COPIED)
-            rows[torch.from_numpy(at_old[keep])] = kept[torch.from_numpy(keep)]
+            sources = conversion.indices[conversion.indptr[start + at_old]]
+            keep = old.trained(sources).numpy() | (origins[at_old] == Origin.COPIED)
+            rows[torch.from_numpy(at_old[keep])] = old.gather(sources[keep])
         at_new = np.flatnonzero(origins == Origin.MEAN)
         if len(at_new):
             made = fresh((start + at_new).astype(np.int64))
-            trained = (made.norm(dim=1) > old.near_zero).numpy()
-            rows[torch.from_numpy(at_new[trained])] = made[torch.from_numpy(trained)].to(old.dtype)
+            alive = made.norm(dim=1) > old.near_zero
+            rows[torch.from_numpy(at_new)[alive]] = made[alive].to(old.dtype)
         yield rows
+    old.release()
