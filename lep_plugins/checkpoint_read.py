@@ -185,10 +185,11 @@ def float_dtype(entry: TensorEntry) -> torch.dtype:
     return FLOAT_DTYPES[entry.dtype]
 
 
-def read_rows(entry: TensorEntry, start: int, stop: int) -> torch.Tensor:
-    """Rows [start, stop) of a tensor as its own dtype, (stop - start) x the rest of its shape."""
+def read_rows(entry: TensorEntry, start: int, stop: int, out: torch.Tensor | None = None) -> torch.Tensor:
+    """Rows [start, stop) of a tensor as its own dtype, (stop - start) x the rest of its shape; into `out`, which has
+    that shape and dtype and is contiguous, where it is given."""
     dtype = float_dtype(entry)
-    rows = torch.empty((stop - start, *entry.shape[1:]), dtype=dtype)
+    rows = torch.empty((stop - start, *entry.shape[1:]), dtype=dtype) if out is None else out
     if rows.numel():
         raw = memoryview(rows.view(torch.uint8).reshape(-1).numpy())
         read_bytes(entry, start * entry.row_bytes, stop * entry.row_bytes, raw)
@@ -221,8 +222,12 @@ def gather_rows(
         while done < end:
             first = int(ids[done])
             upto = min(end, int(np.searchsorted(ids, first + step)))
-            rows = read_rows(entry, first, int(ids[upto - 1]) + 1)
-            result[done:upto] = rows[torch.from_numpy(ids[done:upto] - first)]
+            last = int(ids[upto - 1])
+            part = result[done:upto]
+            if last - first == upto - done - 1 and part.dtype == own and gaps[done : upto - 1].all():
+                read_rows(entry, first, last + 1, part)
+            else:
+                part.copy_(read_rows(entry, first, last + 1)[torch.from_numpy(ids[done:upto] - first)])
             done = upto
     return result
 

@@ -25,8 +25,8 @@ class Change(Protocol):
         """How the products run, for the report."""
         ...
 
-    def apply(self, start: int, rows: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """The changed rows in `dtype`; `rows` are the donor's from id `start`. Rounds once."""
+    def apply(self, start: int, rows: torch.Tensor, out: torch.Tensor) -> None:
+        """Put the changed rows into `out`, in its dtype, rounding once; `rows` are the donor's from id `start`."""
         ...
 
 
@@ -36,8 +36,8 @@ class Unchanged:
 
     precision: str = "exact"
 
-    def apply(self, start: int, rows: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        return rows.to(dtype)
+    def apply(self, start: int, rows: torch.Tensor, out: torch.Tensor) -> None:
+        out.copy_(rows)
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,13 @@ class Linear:
     def precision(self) -> str:
         return f"{str(self.delta.dtype).removeprefix('torch.')} products on {self.device}"
 
-    def apply(self, start: int, rows: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    def apply(self, start: int, rows: torch.Tensor, out: torch.Tensor) -> None:
         # In bf16, oneDNN adds the donor to its fp32 sums and rounds once; a separate product would round twice.
         moved = rows.to(self.device, self.delta.dtype)
-        return torch.addmm(moved, moved, self.delta).to(dtype).cpu()
+        if out.dtype == moved.dtype and out.device == moved.device:
+            torch.addmm(moved, moved, self.delta, out=out)
+        else:
+            out.copy_(torch.addmm(moved, moved, self.delta))
 
 
 def _multiplies_bf16() -> bool:
@@ -96,11 +99,11 @@ class MeanDifference:
         """Read the rows of the used tokens. UserError for NaN or infinity among them."""
         return cls(weights, gather_any(base, base_ids), gather_any(target, target_ids))
 
-    def apply(self, start: int, rows: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    def apply(self, start: int, rows: torch.Tensor, out: torch.Tensor) -> None:
         part = self.weights[start : start + rows.shape[0]]
         near, places = np.unique(part.indices, return_inverse=True)
         chosen = torch.from_numpy(near.astype(np.int64))
-        wide = torch.float64 if dtype == torch.float64 else torch.float32
+        wide = torch.float64 if out.dtype == torch.float64 else torch.float32
         difference = self.target[chosen].to(wide) - self.base[chosen].to(wide)
         change = torch.nn.functional.embedding_bag(
             torch.from_numpy(places.astype(np.int64)),
@@ -109,4 +112,4 @@ class MeanDifference:
             mode="sum",
             per_sample_weights=torch.from_numpy(part.data).to(wide),
         )
-        return (rows.to(wide) + change).to(dtype)
+        out.copy_(change.add_(rows))

@@ -15,6 +15,7 @@ from lep_plugins.propagation.methods import Setting
 from lep_plugins.propagation.rows import blocks, gather_any
 
 APPLY_ROWS = 4096
+MEASURE_ROWS = 256
 
 
 @dataclass
@@ -61,9 +62,15 @@ class ResultRows:
         copied = gather_any(target, relation.copied_from)
         total = torch.zeros(target.width, dtype=torch.float64)
         grows = relation.rows > donor.height
+        # Two buffers for all chunks: new memory for each would cost more than all arithmetic but the product.
+        given = torch.empty((min(APPLY_ROWS, donor.height), donor.width), dtype=donor.dtype)
+        result = torch.empty(given.shape, dtype=target.dtype)
         for start, stop in blocks(donor.height, APPLY_ROWS):
+            rows = result[: stop - start]
             with self.setting.phases("applying"):
-                rows = self._changed(start, stop)
+                before = donor.read(start, stop, given[: stop - start])
+                self.change.apply(start, before, rows)
+                self._measure(start, before, rows)
                 self._copy(rows, start, copied)
                 if grows:
                     total += rows[: max(0, relation.donor_tokens - start)].sum(0, dtype=torch.float64)
@@ -74,6 +81,15 @@ class ResultRows:
             self._copy(tail, donor.height, copied)
             yield tail
 
+    def _measure(self, start: int, before: torch.Tensor, after: torch.Tensor) -> None:
+        """Note how far rows moved. UserError: the donor's rows, or the product, hold NaN or infinity."""
+        for low, high in blocks(len(before), MEASURE_ROWS):
+            old, new = before[low:high].float(), after[low:high].float()
+            self.movement.size[start + low : start + high] = torch.linalg.vector_norm(old, dim=1)
+            self.movement.change[start + low : start + high] = torch.linalg.vector_norm(new - old, dim=1)
+        if not torch.isfinite(self.movement.change[start : start + len(before)]).all():
+            check_finite(after, self.setting.donor.where, np.arange(start, start + len(before)))
+
     def _copy(self, rows: torch.Tensor, start: int, copied: torch.Tensor) -> None:
         """Put the target's rows where they belong among `rows`, which begin at id `start`."""
         ids = self.setting.relation.copied_ids
@@ -81,17 +97,3 @@ class ResultRows:
         rows[torch.from_numpy(ids[inside] - start)] = copied[torch.from_numpy(inside)]
         moved = ids[inside][ids[inside] < len(self.movement.change)]
         self.movement.change[torch.from_numpy(moved)] = 0
-
-    def _changed(self, start: int, stop: int) -> torch.Tensor:
-        donor = self.setting.donor.read(start, stop)
-        dtype = self.setting.target.dtype
-        rows = self.change.apply(start, donor, dtype)
-        self.movement.change[start:stop] = _lengths(rows - donor.to(dtype))
-        self.movement.size[start:stop] = _lengths(donor)
-        if not torch.isfinite(self.movement.change[start:stop]).all():
-            check_finite(rows, self.setting.donor.where, np.arange(start, stop, dtype=np.int64))
-        return rows
-
-
-def _lengths(rows: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32)

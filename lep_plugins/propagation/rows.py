@@ -27,8 +27,8 @@ class Rows(Protocol):
     @property
     def where(self) -> str: ...
 
-    def read(self, start: int, stop: int) -> torch.Tensor:
-        """Rows [start, stop)."""
+    def read(self, start: int, stop: int, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Rows [start, stop), in `out` where it is given."""
         ...
 
     def gather(self, ids: Ids) -> torch.Tensor:
@@ -58,8 +58,8 @@ class StoredRows:
     def where(self) -> str:
         return f"{self.entry.file}: {self.entry.name}"
 
-    def read(self, start: int, stop: int) -> torch.Tensor:
-        return read_rows(self.entry, start, stop)
+    def read(self, start: int, stop: int, out: torch.Tensor | None = None) -> torch.Tensor:
+        return read_rows(self.entry, start, stop, out)
 
     def gather(self, ids: Ids) -> torch.Tensor:
         return gather_rows(self.entry, ids)
@@ -93,8 +93,9 @@ class LowRankRows:
     def where(self) -> str:
         return self.base.where
 
-    def read(self, start: int, stop: int) -> torch.Tensor:
-        return self._changed(self.base.read(start, stop), self.left[start:stop])
+    def read(self, start: int, stop: int, out: torch.Tensor | None = None) -> torch.Tensor:
+        rows = self._changed(self.base.read(start, stop), self.left[start:stop])
+        return rows if out is None else out.copy_(rows)
 
     def gather(self, ids: Ids) -> torch.Tensor:
         return self._changed(self.base.gather(ids), self.left[torch.from_numpy(ids)])

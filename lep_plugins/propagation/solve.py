@@ -74,24 +74,24 @@ def solve(
     phases = phases or Phases()
     with phases("reading rows"):
         used = _UsedRows.gather(problem, device, block_rows, phases)
-    width = problem.base.width
-    solution = None
-    if problem.base.dtype != torch.float64 and min(problem.weights.shape) >= width:
+    solved = None
+    if problem.base.dtype != torch.float64 and min(problem.weights.shape) >= problem.base.width:
         equations, solver = _normal_equations(used, torch.float32), "float32 products, Cholesky"
         with phases("solving"):
-            solution = _cholesky(*equations, FLOAT32_PIVOT)
-    if solution is None:
+            solved = _cholesky(equations, FLOAT32_PIVOT)
+    if solved is None:
         equations, solver = _normal_equations(used, torch.float64), "float64 products, Cholesky"
         with phases("solving"):
-            solution = _cholesky(*equations, RANK_CUTOFF)
-    if solution is None:
+            solved = _cholesky(equations, RANK_CUTOFF)
+    if solved is None:
         solver = "float64 products, eigen-decomposition"
         with phases("solving"):
-            solution = _eigen(*equations)
+            solved = _eigen(equations)
+    delta, rank, condition = solved
+    probes = equations.probes
     del equations
-    delta, rank, condition = solution
     with phases("residual"):
-        return Solution(delta, Fit(rank, condition, _residual(used, delta), float(delta.norm()), solver))
+        return Solution(delta, Fit(rank, condition, _residual(used, delta, probes), float(delta.norm()), solver))
 
 
 @dataclass(frozen=True)
@@ -114,10 +114,10 @@ class _UsedRows:
     def base_block(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
         return self.base[start:stop].to(self.device).to(dtype)
 
-    def change_block(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        """Z: target minus base, rows x d."""
+    def change_block(self, start: int, stop: int, base: torch.Tensor) -> torch.Tensor:
+        """Z, rows x d: target minus base, whose rows are given in the dtype of the result."""
         target = gather_any(self.problem.target, self.problem.target_ids[start:stop])
-        return target.to(self.device).to(dtype) - self.base_block(start, stop, dtype)
+        return target.to(self.device).to(base.dtype).sub_(base)
 
     def mixed_block(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
         """Rows [start, stop) of S X."""
@@ -138,11 +138,32 @@ class _UsedRows:
         )
 
 
-def _normal_equations(used: _UsedRows, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+@dataclass(frozen=True)
+class _Probes:
+    """Directions in which the residual is looked at, d x k, and Z in them, used tokens x k."""
+
+    directions: torch.Tensor
+    change: torch.Tensor
+
+
+@dataclass(frozen=True)
+class _Equations:
+    """gram: A^T A with rows and columns divided by `scales` (column lengths of A; one for a column of zeros).
+    right: A^T (B - A) with rows divided by them. All float64."""
+
+    gram: torch.Tensor
+    right: torch.Tensor
+    scales: torch.Tensor
+    probes: _Probes
+
+
+def _normal_equations(used: _UsedRows, dtype: torch.dtype) -> _Equations:
     """X^T S X and X^T S Z, d x d, float64: products in `dtype` over row blocks, accumulated in float64."""
     width = used.base.shape[1]
     gram = torch.zeros((width, width), dtype=torch.float64, device=used.device)
     right = torch.zeros_like(gram)
+    directions = _directions(width, used.device)
+    seen = []
     panels = list(blocks(width, max(256, -(-width // 8))))
     for start, stop in blocks(used.base.shape[0], used.block_rows):
         with used.phases("sparse products"):
@@ -151,96 +172,91 @@ def _normal_equations(used: _UsedRows, dtype: torch.dtype) -> tuple[torch.Tensor
             rows = used.base_block(start, stop, dtype)
             for low, high in panels:  # symmetric: only what lies right of the panel's diagonal
                 gram[low:high, low:].add_(rows[:, low:high].T @ mixed[:, low:])
-            del rows
         with used.phases("reading rows"):
-            change = used.change_block(start, stop, dtype)
+            change = used.change_block(start, stop, rows)
+            del rows
         with used.phases("right-hand side"):
             for low, high in panels:
                 right[low:high].add_(mixed[:, low:high].T @ change)
+        with used.phases("residual"):
+            seen.append(change.to(directions.dtype) @ directions)
     for low, high in panels:
         block = gram[low:high, low:high]
         gram[low:high, low:high] = (block + block.T) / 2
         gram[high:, low:high] = gram[low:high, high:].T
-    return gram, right
-
-
-def _scales(gram: torch.Tensor) -> torch.Tensor:
-    """Column lengths of A; one for a column of zeros."""
     scales = gram.diagonal().clamp_min(0).sqrt()
-    return torch.where(scales > 0, scales, torch.ones_like(scales))
+    scales = torch.where(scales > 0, scales, torch.ones_like(scales))
+    gram.div_(scales[:, None]).div_(scales)
+    return _Equations(gram, right.div_(scales[:, None]), scales, _Probes(directions, torch.cat(seen)))
 
 
-def _cholesky(gram: torch.Tensor, right: torch.Tensor, smallest_pivot: float) -> tuple[torch.Tensor, int, float] | None:
-    """(Delta, rank, condition), or None when a pivot of the equilibrated Gram matrix is below `smallest_pivot`."""
-    scales = _scales(gram)
-    equilibrated = gram / scales[:, None] / scales[None, :]
-    factor, info = torch.linalg.cholesky_ex(equilibrated)
+def _directions(width: int, device: str) -> torch.Tensor:
+    """All columns in float64 when there are few, else random combinations of them in float32."""
+    if width <= PROBES:
+        return torch.eye(width, dtype=torch.float64, device=device)
+    return torch.randn((width, PROBES), generator=torch.Generator().manual_seed(0)).to(device)
+
+
+def _cholesky(equations: _Equations, smallest_pivot: float) -> tuple[torch.Tensor, int, float] | None:
+    """(Delta, rank, condition), or None when a pivot of the Gram matrix is below `smallest_pivot`."""
+    factor, info = torch.linalg.cholesky_ex(equations.gram)
     if int(info) != 0 or not float(factor.diagonal().min()) ** 2 >= smallest_pivot:
         return None
-    condition = _condition(equilibrated, factor)
-    del equilibrated
-    delta = torch.cholesky_solve(right / scales[:, None], factor)
-    return delta.div_(scales[:, None]), gram.shape[0], condition
+    condition = _condition(equations.gram, factor)
+    delta = torch.cholesky_solve(equations.right, factor)
+    return delta.div_(equations.scales[:, None]), factor.shape[0], condition
 
 
-def _condition(equilibrated: torch.Tensor, factor: torch.Tensor) -> float:
+def _condition(gram: torch.Tensor, factor: torch.Tensor) -> float:
     """Square root of the ratio of the extreme eigenvalues: the condition number of A, its columns scaled."""
-    width = equilibrated.shape[0]
+    width = gram.shape[0]
     if width <= SMALL:
-        values = torch.linalg.eigvalsh(equilibrated)
+        values = torch.linalg.eigvalsh(gram)
         return float((values[-1] / values[0].clamp_min(torch.finfo(values.dtype).tiny)).sqrt())
     from scipy.sparse.linalg import LinearOperator, eigsh
 
     def times(vector: Any) -> Any:
-        return (equilibrated @ torch.from_numpy(vector).to(equilibrated.device).reshape(-1, 1)).cpu().numpy()
+        return (gram @ torch.from_numpy(vector).to(gram.device).reshape(-1, 1)).cpu().numpy()
 
     def divide(vector: Any) -> Any:
+        # Not cholesky_solve, which copies the factor for every vector.
         column = torch.from_numpy(vector).to(factor.device).reshape(-1, 1)
-        return torch.cholesky_solve(column, factor).cpu().numpy()
+        column = torch.linalg.solve_triangular(factor, column, upper=False)
+        return torch.linalg.solve_triangular(factor.mT, column, upper=True).cpu().numpy()
 
     first = np.random.default_rng(0).standard_normal(width)
-    shape = (width, width)
     extremes = [
-        float(eigsh(LinearOperator(shape, matvec, dtype=np.float64), 1, v0=first, tol=1e-2)[0][0])
+        float(eigsh(LinearOperator((width, width), matvec, dtype=np.float64), 1, v0=first, tol=1e-2)[0][0])
         for matvec in (times, divide)
     ]
     return float(np.sqrt(extremes[0] * extremes[1]))
 
 
-def _eigen(gram: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, int, float]:
+def _eigen(equations: _Equations) -> tuple[torch.Tensor, int, float]:
     """(Delta, rank, condition) of the minimum-norm solution over the eigenvalues above the cutoff."""
-    scales = _scales(gram)
-    values, vectors = torch.linalg.eigh(gram / scales[:, None] / scales[None, :])
+    scales = equations.scales[:, None]
+    values, vectors = torch.linalg.eigh(equations.gram)
     kept = values > RANK_CUTOFF * values[-1].clamp_min(0)
     rank = int(kept.sum())
     if rank == 0:
-        return torch.zeros_like(gram), 0, 1.0
+        return torch.zeros_like(equations.gram), 0, 1.0
     values, vectors = values[kept], vectors[:, kept]
-    delta = vectors @ ((vectors.T @ (right / scales[:, None])) / values[:, None]) / scales[:, None]
+    delta = vectors @ ((vectors.T @ equations.right) / values[:, None]) / scales
     # Scaling skewed the null space: back into the row space of A, so that what A does not reach stays untouched.
-    reached, _ = torch.linalg.qr(vectors * scales[:, None])
-    delta = reached @ (reached.T @ delta)
-    return delta, rank, float((values[-1] / values[0]).sqrt())
+    reached, _ = torch.linalg.qr(vectors * scales)
+    return reached @ (reached.T @ delta), rank, float((values[-1] / values[0]).sqrt())
 
 
-def _residual(used: _UsedRows, delta: torch.Tensor) -> float:
+def _residual(used: _UsedRows, delta: torch.Tensor, probes: _Probes) -> float:
     """||A Delta - (B - A)|| / ||B - A||, on all columns when d <= PROBES, else on PROBES random combinations of them.
 
     The residual itself is projected, not its square's two large parts, so nothing cancels.
     """
-    width = delta.shape[0]
-    if width <= PROBES:
-        dtype, probe = torch.float64, torch.eye(width, dtype=torch.float64, device=delta.device)
-    else:
-        generator = torch.Generator().manual_seed(0)
-        dtype, probe = torch.float32, torch.randn((width, PROBES), generator=generator).to(delta.device)
-    projected = (delta @ probe.double()).to(dtype)
-    fitted, wanted = [], []
-    for start, stop in blocks(used.base.shape[0], used.block_rows):
-        fitted.append((used.base_block(start, stop, dtype) @ projected).cpu())
-        wanted.append((used.change_block(start, stop, dtype) @ probe).cpu())
-    weights = used.problem.weights.tocsr()
-    weights = weights.astype(np.float64 if dtype == torch.float64 else np.float32)
-    goal = weights @ torch.cat(wanted).numpy()
+    dtype = probes.directions.dtype
+    projected = (delta @ probes.directions.double()).to(dtype)
+    count = used.base.shape[0]
+    fitted = [used.base_block(*block, dtype) @ projected for block in blocks(count, used.block_rows)]
+    weights = used.problem.weights.astype(np.float64 if dtype == torch.float64 else np.float32)
+    goal = weights @ probes.change.cpu().numpy()
     size = float(np.linalg.norm(goal))
-    return float(np.linalg.norm(weights @ torch.cat(fitted).numpy() - goal)) / size if size > 0 else 0.0
+    return float(np.linalg.norm(weights @ torch.cat(fitted).cpu().numpy() - goal)) / size if size > 0 else 0.0
