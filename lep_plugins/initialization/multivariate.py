@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 
@@ -16,9 +18,10 @@ def multivariate(task: Task) -> dict[str, Fresh]:
 
 
 def _normal(old: OldRows, seed: int, number: int) -> Fresh:
-    mean, factor = fitted(old)
+    normal = cache(lambda: fitted(old))  # fitted when its rows are asked for: one matrix in memory at a time
 
     def fresh(ids: Ids) -> torch.Tensor:
+        mean, factor = normal()
         noise = np.empty((len(ids), old.width), dtype=np.float32)
         for row, token_id in zip(noise, ids, strict=True):
             # One stream a row, so that a row depends on nothing but the seed and its id.

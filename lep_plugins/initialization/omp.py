@@ -107,14 +107,21 @@ def pursuit(wanted: torch.Tensor, atoms: torch.Tensor, most: int) -> tuple[torch
     gram = (unit @ unit.transpose(1, 2)).double()
     towards = (unit @ wanted.unsqueeze(2)).squeeze(2).double()
     count = min(most, atoms.shape[1], atoms.shape[2])
-    chosen = torch.empty(len(wanted), 0, dtype=torch.int64)
-    coefficients = torch.empty(len(wanted), 0, dtype=torch.float64)
-    for size in range(1, count + 1):
-        across = gram.gather(1, chosen.unsqueeze(2).expand(-1, -1, gram.shape[2]))
-        rest = (towards - (coefficients.unsqueeze(1) @ across).squeeze(1)).abs()
-        rest.scatter_(1, chosen, -1.0)
-        chosen = torch.cat([chosen, rest.argmax(dim=1, keepdim=True)], dim=1)
-        rows = gram.gather(1, chosen.unsqueeze(2).expand(-1, -1, gram.shape[2]))
-        among = rows.gather(2, chosen.unsqueeze(1).expand(-1, size, -1)) + RIDGE * torch.eye(size, dtype=torch.float64)
-        coefficients = torch.linalg.solve(among, towards.gather(1, chosen))
+    every = torch.arange(len(wanted))
+    # Gram-Schmidt among the chosen atoms, seen only through products with the dictionary: directions[:, s] holds those
+    # of the s-th direction, rest those of what is left of the row.
+    directions = torch.zeros(len(wanted), count, atoms.shape[1], dtype=torch.float64)
+    chosen = torch.empty(len(wanted), count, dtype=torch.int64)
+    rest, free = towards.clone(), torch.ones_like(towards, dtype=torch.bool)
+    for step in range(count):
+        atom = rest.abs().masked_fill(~free, -1.0).argmax(dim=1)
+        chosen[:, step], free[every, atom] = atom, False
+        known = directions[every, :step, atom].unsqueeze(1)
+        direction = gram[every, atom] - (known @ directions[:, :step]).squeeze(1)
+        length = (direction[every, atom].clamp(min=0) + RIDGE).sqrt().unsqueeze(1)
+        directions[:, step] = direction / length
+        rest -= rest[every, atom].unsqueeze(1) / length * directions[:, step]
+    among = gram.gather(1, chosen.unsqueeze(2).expand(-1, -1, gram.shape[2]))
+    among = among.gather(2, chosen.unsqueeze(1).expand(-1, count, -1)) + RIDGE * torch.eye(count, dtype=torch.float64)
+    coefficients = torch.linalg.solve(among, towards.gather(1, chosen))
     return chosen, coefficients / lengths.gather(1, chosen).double()

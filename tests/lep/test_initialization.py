@@ -242,6 +242,24 @@ def test_pursuit_finds_the_atoms_and_coefficients_that_made_a_row() -> None:
     assert all(len(set(row.tolist())) == chosen.shape[1] == 12 for row in chosen)
 
 
+def test_pursuit_chooses_as_the_definition_has_it() -> None:
+    """Greedy choice of the atom most like what is left, least squares over the chosen ones after every choice."""
+    generator = torch.Generator().manual_seed(8)
+    atoms, wanted = torch.randn(4, 30, 16, generator=generator), torch.randn(4, 16, generator=generator)
+    chosen, coefficients = pursuit(wanted, atoms, 10)
+    for row in range(4):
+        dictionary, target, picked = atoms[row].double().numpy(), wanted[row].double().numpy(), list[int]()
+        left = target
+        for _ in range(10):
+            likeness = np.abs(dictionary @ left) / np.linalg.norm(dictionary, axis=1)
+            likeness[picked] = -1
+            picked.append(int(likeness.argmax()))
+            best, *_ = np.linalg.lstsq(dictionary[picked].T, target, rcond=None)
+            left = target - dictionary[picked].T @ best
+        assert chosen[row].tolist() == picked
+        assert np.allclose(coefficients[row], best, atol=1e-3)
+
+
 def test_omp_takes_coefficients_from_a_donor_that_has_rows_for_the_new_tokens(
     models: dict[str, tuple[Path, Path]], tmp_path: Path, corpus: Path
 ) -> None:
