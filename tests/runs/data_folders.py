@@ -47,7 +47,11 @@ def small_suite(folder: Path, records: int = 6) -> Path:
     write_split(folder, "cp_sent_ru/prompt", copying([f"Образец {n}" for n in range(5)]))
     sentences = ["Дети читали книги.", "Закон вступит в силу.", "Кошка спит на окне.", "Нева впадает в море."]
     documents = [
-        {"src_sents": [f"Новость {n}.", *sentences[n % 2 :]], "summary_sents": sentences[:1], "extractive_summary": [0, 1]}
+        {
+            "src_sents": [f"Новость {n}.", *sentences[n % 2 :]],
+            "summary_sents": sentences[:1],
+            "extractive_summary": [0, 1],
+        }
         for n in range(3)
     ]
     write_split(folder, "test", documents, "dichspace/daru_treeway_eval")
