@@ -70,6 +70,7 @@ def show(
 ) -> None:
     from dataclasses import asdict
 
+    from darumeru.lm_eval_bridge import differences
     from darumeru.metrics import metric
     from darumeru.tasks.registry import load_registry
 
@@ -90,6 +91,8 @@ def show(
         typer.echo(f"  answer budget: {spec.max_new_tokens} tokens; defined by {registry.origins[spec.name]}")
         for sentence in spec.differs:
             typer.echo(f"  differs: {sentence}")
+        for sentence in differences(spec):
+            typer.echo(f"  {sentence}")
 
 
 def validate(

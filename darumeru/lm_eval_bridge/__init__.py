@@ -9,7 +9,7 @@ _EXPORTS = {
     "lm_eval_model": "darumeru.lm_eval_bridge.model",
     "print_tasks": "darumeru.lm_eval_bridge.listing",
     "export_results": "darumeru.lm_eval_bridge.export",
-    "differences": "darumeru.lm_eval_bridge.differences",
+    "differences": "darumeru.lm_eval_bridge.naming",
 }
 __all__ = sorted(_EXPORTS)
 
