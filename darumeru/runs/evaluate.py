@@ -24,6 +24,7 @@ from darumeru.runs.plan import Plan, Planner
 from darumeru.runs.progress import Progress, Silent
 from darumeru.runs.run import Run, load_run
 from darumeru.runs.score import score_run
+from darumeru.runs.sources import open_sources, split
 from darumeru.runs.store import SampleStore
 from darumeru.runs.stored_plan import write_plan
 from darumeru.tasks.registry import load_registry
@@ -107,7 +108,9 @@ def run(
     """
     progress = progress or Silent()
     started = time.monotonic()
-    specs = load_registry(options.profile, options.include).select(options.tasks)
+    own, foreign = split(options.tasks)
+    specs = load_registry(options.profile, options.include).select(own)
+    sources = open_sources(foreign, options)
     if options.engine not in engine_registry().names():
         engine_registry().get(options.engine)
     folder = _writable(Path(options.output).expanduser())
@@ -115,7 +118,7 @@ def run(
     model = find(options)
     progress.phase("reading data, building prompts")
     planner = Planner(options, model.builder, identity(model, options), model.context)
-    plan = planner.plan(specs)
+    plan = planner.plan(specs, sources)
     template = {
         "hash": model.builder.template_hash,
         "chat": model.builder.is_chat,

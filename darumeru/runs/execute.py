@@ -33,7 +33,7 @@ def pending_samples(plan: Plan, store: SampleStore) -> list[tuple[PlannedSample,
     for task in plan.tasks:
         stored = {(row.id, row.fingerprint) for row in store.rows(task.spec.name)}
         pending += [
-            (one, task.spec.metrics) for one in task.samples if (one.sample.id, one.request.fingerprint) not in stored
+            (one, task.row_metrics) for one in task.samples if (one.sample.id, one.request.fingerprint) not in stored
         ]
     return pending
 

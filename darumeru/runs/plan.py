@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from darumeru.engines.request import Choice, Continue, Generate, Message, Request
 from darumeru.errors import UserError
@@ -19,6 +19,9 @@ from darumeru.tasks.records import Split, load_split
 from darumeru.tasks.sample import Sample
 from darumeru.tasks.spec import TaskSpec
 from darumeru.tasks.subset import limited
+
+if TYPE_CHECKING:
+    from darumeru.runs.sources import Source
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,9 @@ class PlannedSample:
 @dataclass(frozen=True)
 class PlannedTask:
     """A task of the run. overlong: ids of samples whose prompt does not fit even without examples. num_fewshot: shots
-    asked for. data: origin, revision and hashes of the records. error: why the task cannot be asked at all."""
+    asked for. data: origin, revision and hashes of the records. error: why the task cannot be asked at all.
+    source: who plans and scores it (runs/sources.py), "" for Darumeru's own; settings: what that source needs to score
+    it again, plain JSON."""
 
     spec: TaskSpec
     samples: tuple[PlannedSample, ...]
@@ -44,6 +49,13 @@ class PlannedTask:
     data: Mapping[str, Any]
     limited: bool = False
     error: str | None = None
+    source: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def row_metrics(self) -> tuple[str, ...]:
+        """Metrics whose value on each sample is stored with it."""
+        return () if self.source else self.spec.metrics
 
     @property
     def expected(self) -> int:
@@ -79,11 +91,13 @@ class Planner:
         self._splits: dict[tuple[Any, ...], Split] = {}
         self._choices: dict[tuple[str, ...], Choice] = {}
 
-    def plan(self, specs: Sequence[TaskSpec]) -> Plan:
+    def plan(self, specs: Sequence[TaskSpec], sources: Sequence[Source] = ()) -> Plan:
         """Read the data of all tasks, then make all requests. Raises UserError for anything the user must mend."""
+        foreign = [task for source in sources for task in source.plan(self)]
         made = [(spec, *self._samples(spec)) for spec in specs]
         tasks = [self._task(spec, samples, data, cut) for spec, samples, data, cut in made]
-        return Plan(tuple(tasks), max((self._total(spec) for spec in specs), default=0), self.identity)
+        totals = [self.total(spec.max_length) for spec in specs] + [self.total() for _ in sources]
+        return Plan((*tasks, *foreign), max(totals, default=0), self.identity)
 
     @property
     def num_fewshot(self) -> int:
@@ -124,16 +138,17 @@ class Planner:
         thinks = self.options.prompts.thinking and spec.method == "generate"
         return spec.max_new_tokens + (self.options.thinking_tokens if thinks else 0)
 
-    def _total(self, spec: TaskSpec) -> int:
-        wanted = max(self.options.max_length, spec.max_length or 0)
+    def total(self, needed: int | None = None) -> int:
+        """Tokens of prompt and answer together. needed: a task's own minimum."""
+        wanted = max(self.options.max_length, needed or 0)
         return min(wanted, self.context) if self.context else wanted
 
     def _task(self, spec: TaskSpec, samples: Sequence[Sample], data: Mapping[str, Any], cut: bool) -> PlannedTask:
-        room = self._total(spec) - self._new_tokens(spec)
+        room = self.total(spec.max_length) - self._new_tokens(spec)
         if room <= 0:
             raise UserError(
                 f"{spec.name} needs {self._new_tokens(spec)} tokens for an answer, and prompt and answer "
-                f"together may have {self._total(spec)}",
+                f"together may have {self.total(spec.max_length)}",
                 "context" if self.context and self.context <= room + self._new_tokens(spec) else "--max-length",
                 "leave the task out with --tasks, or use a model with a longer context",
             )
@@ -194,7 +209,7 @@ class Planner:
             texts, kinds = [text for text, _ in pairs], [choice for _, choice in pairs]
         ids = self.builder.ids(texts)
         return [
-            self._fingerprinted(Request(tuple(prompt), kind, text, messages))
+            self.fingerprinted(Request(tuple(prompt), kind, text, messages))
             for prompt, kind, text, messages in zip(ids, kinds, texts, rendered, strict=True)
         ]
 
@@ -205,7 +220,8 @@ class Planner:
             self._choices[spec.choices] = choice_tokens.spellings(self.builder, spec.choices, self.profile.top_k)
         return self._choices[spec.choices]
 
-    def _fingerprinted(self, request: Request) -> Request:
+    def fingerprinted(self, request: Request) -> Request:
+        """The request with the key of its answer in the store."""
         kind = {"kind": type(request.kind).__name__, **request.kind.__dict__}
         content = json.dumps([self.identity, request.prompt, kind], ensure_ascii=False, separators=(",", ":"))
         return replace(request, fingerprint=hashlib.sha256(content.encode()).hexdigest()[:32])

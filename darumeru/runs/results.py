@@ -90,7 +90,8 @@ class TaskScore:
 @dataclass(frozen=True)
 class Results:
     """All scores of a run. token_efficiency: language -> symbols_per_token and tokens_per_word of the texts of the
-    copying tasks. files: sha256 of the files that the scores were computed from."""
+    copying tasks. files: sha256 of the files that the scores were computed from. sources: what other sources of tasks
+    (lm-eval) say of theirs, by source."""
 
     tasks: Mapping[str, TaskScore]
     groups: Mapping[str, Score]
@@ -98,6 +99,7 @@ class Results:
     token_efficiency: Mapping[str, Mapping[str, float]]
     manifest: Mapping[str, Any]
     files: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def failed(self) -> dict[str, str]:
@@ -114,7 +116,7 @@ class Results:
             "token_efficiency": {name: dict(values) for name, values in self.token_efficiency.items()},
             "files": dict(self.files),
             "manifest": dict(self.manifest),
-        }
+        } | ({"sources": dict(self.sources)} if self.sources else {})
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Results:
@@ -126,4 +128,5 @@ class Results:
             token_efficiency=values["token_efficiency"],
             manifest=values["manifest"],
             files=values.get("files", {}),
+            sources=values.get("sources", {}),
         )

@@ -16,6 +16,7 @@ from darumeru.metrics.statistic import FloatArray, Statistic, bootstrap
 from darumeru.runs.files import content_hash, file_hash, to_json, write_atomically
 from darumeru.runs.results import Results, Score, TaskScore
 from darumeru.runs.row import SampleRow
+from darumeru.runs.sources import SourceScores, scorer
 from darumeru.runs.store import SAMPLES, SampleStore, sample_file
 from darumeru.runs.stored_plan import PLAN, StoredTask, read_plan
 from darumeru.tasks.registry import LEADERBOARD_GROUPS
@@ -42,25 +43,50 @@ def score_run(run: Path, manifest: Mapping[str, Any], failures: Mapping[str, str
     scored: dict[str, TaskScore] = {}
     spread: dict[str, _Resampled] = {}
     texts: list[tuple[str, Mapping[str, Any]]] = []
-    for task in read_plan(run):
-        wanted = {(name, fingerprint) for name, fingerprint in task.samples.items()}
-        found = {row.id: row for row in store.rows(task.name) if (row.id, row.fingerprint) in wanted}
-        rows = [found[name] for name in task.samples if name in found]
+    stored = read_plan(run)
+    for task in stored:
+        if task.source:
+            continue
+        rows = answered(store, task)
         texts += [(task.language, row.meta) for row in rows if "text_tokens" in row.meta]
         error = task.error or (failures or {}).get(task.name)
         scored[task.name], spread[task.name] = score_task(task, rows, seed, resamples, error)
-    groups = _groups(scored, spread)
+    foreign = _foreign(run, store, stored, failures or {}, resamples)
+    for one in foreign.values():
+        scored |= one.tasks
+    scored = {task.name: scored[task.name] for task in stored}
+    groups = _groups(scored, spread) | {name: mean for one in foreign.values() for name, mean in one.groups.items()}
     micro = _micro_avg(scored, spread)
     files = {PLAN: file_hash(run / PLAN)}
     for name in scored:
         path = run / SAMPLES / sample_file(name)
         if path.exists():
             files[f"{SAMPLES}/{path.name}"] = file_hash(path)
-    results = Results(scored, groups, micro, token_efficiency(texts), manifest, files)
+    documents = {name: one.document for name, one in foreign.items()}
+    results = Results(scored, groups, micro, token_efficiency(texts), manifest, files, documents)
     document = results.to_dict()
     document["checksum"] = content_hash(document)
     write_atomically(run / RESULTS, to_json(document))
     return results
+
+
+def answered(store: SampleStore, task: StoredTask) -> list[SampleRow]:
+    """The rows of the store that answer this task, in the order of the plan."""
+    found = {row.id: row for row in store.rows(task.name) if task.samples.get(row.id) == row.fingerprint}
+    return [found[name] for name in task.samples if name in found]
+
+
+def _foreign(
+    run: Path, store: SampleStore, stored: Sequence[StoredTask], failures: Mapping[str, str], resamples: int
+) -> dict[str, SourceScores]:
+    by_source: dict[str, list[StoredTask]] = {}
+    for task in stored:
+        if task.source:
+            by_source.setdefault(task.source, []).append(task)
+    return {
+        source: scorer(source)(run, tasks, {task.name: answered(store, task) for task in tasks}, failures, resamples)
+        for source, tasks in by_source.items()
+    }
 
 
 def score_task(
@@ -86,7 +112,7 @@ def score_task(
             rates=_rates(task, rows, expected),
             num_fewshot=task.num_fewshot,
             shots_used=round(float(np.mean([row.num_fewshot for row in rows])), 4) if rows else 0.0,
-            error=error or _incomplete(task, rows),
+            error=error or incomplete(task, len(rows)),
             limited=task.limited,
             leaderboard=task.leaderboard,
         ),
@@ -94,10 +120,11 @@ def score_task(
     )
 
 
-def _incomplete(task: StoredTask, rows: Sequence[SampleRow]) -> str | None:
+def incomplete(task: StoredTask, count: int) -> str | None:
+    """Why a task with `count` answered samples has no complete score; None when it has."""
     if task.overlong:
         return f"{len(task.overlong)} prompts do not fit (raise --max-length if the model's context allows it)"
-    missing = len(task.samples) - len(rows)
+    missing = len(task.samples) - count
     return f"{missing} samples are not answered yet (the same `darumeru run` command goes on)" if missing else None
 
 

@@ -19,8 +19,8 @@ SAMPLES = "samples"
 
 
 def sample_file(task: str) -> str:
-    """File name of a task's samples: "/" becomes "__", and nothing in a name can leave the folder."""
-    name = task.replace("/", "__").replace("\\", "__")
+    """File name of a task's samples: "/" and ":" become "__", and nothing in a name can leave the folder."""
+    name = task.replace("/", "__").replace("\\", "__").replace(":", "__")
     if name.startswith(".") or "\0" in name:
         raise UserError(f"task name {task!r} cannot be a file name")
     return f"{name}.jsonl"

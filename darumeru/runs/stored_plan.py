@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ PLAN = "plan.json"
 
 @dataclass(frozen=True)
 class StoredTask:
-    """One task of plan.json. samples: id -> fingerprint, in order."""
+    """One task of plan.json. samples: id -> fingerprint, in order. source, settings: as in PlannedTask."""
 
     name: str
     group: str
@@ -32,6 +32,8 @@ class StoredTask:
     overlong: tuple[str, ...]
     data: Mapping[str, Any]
     error: str | None
+    source: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_plan(run: Path, plan: Plan) -> None:
@@ -51,6 +53,8 @@ def write_plan(run: Path, plan: Plan) -> None:
             "overlong": list(task.overlong),
             "data": dict(task.data),
             "error": task.error,
+            "source": task.source,
+            "settings": dict(task.settings),
         }
         for task in plan.tasks
     ]

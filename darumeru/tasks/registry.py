@@ -108,7 +108,10 @@ def load_registry(profile: str = "darumeru", include: Sequence[str] = ()) -> Tas
         path = Path(place).expanduser()
         if not path.exists():
             raise UserError("no such task file or folder", place)
-        files += [read_task_file(path, place)] if path.is_file() else list(_folder_files(path, place))
+        if path.is_dir():
+            files += _folder_files(path, place)
+        elif not is_lm_eval_file(path):
+            files.append(read_task_file(path, place))
     return TaskRegistry(files, profile)
 
 
@@ -122,8 +125,15 @@ def _folder_files(folder: Path, origin: str) -> Iterable[TaskFile]:
     if not folder.is_dir():
         raise UserError("no such task folder", str(folder))
     for path in sorted(folder.glob("**/*.yaml")):
-        if "lm_eval" not in path.relative_to(folder).parts:
+        if "lm_eval" not in path.relative_to(folder).parts and not is_lm_eval_file(path):
             yield read_task_file(path, origin)
+
+
+def is_lm_eval_file(path: Path) -> bool:
+    """Whether a YAML file is written for lm-eval: it has lm-eval's fields and no `name`."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    fields = {line.partition(":")[0] for line in lines if ":" in line}
+    return "name" not in fields and bool(fields & {"task", "include", "output_type", "dataset_path"})
 
 
 def read_task_file(path: Path, origin: str = "") -> TaskFile:
