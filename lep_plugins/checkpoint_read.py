@@ -33,6 +33,8 @@ HEADER_LIMIT = 100_000_000
 CHUNK_BYTES = 16 << 20
 """Default size of a read: large enough for disks, small enough for memory."""
 
+CHECKED_ROWS = 128
+
 GAP_BYTES = 64 << 10
 """Rows farther apart than this are read separately."""
 
@@ -234,8 +236,10 @@ def gather_rows(
 
 def check_finite(rows: torch.Tensor, name: str, ids: np.ndarray[Any, np.dtype[np.int64]]) -> None:
     """UserError when `rows` hold NaN or infinity. name, ids: the tensor and the rows' numbers in it, to tell where."""
-    # One sum shows whether there is anything to look for, several times faster than looking at every number.
-    if torch.isfinite(rows.sum(dtype=torch.promote_types(rows.dtype, torch.float32))):
+    # A sum shows whether there is anything to look for, several times faster than looking at every number; small
+    # parts, because a sum in another dtype first makes a copy in it.
+    wide = torch.promote_types(rows.dtype, torch.float32)
+    if all(torch.isfinite(part.sum(dtype=wide)) for part in rows.split(CHECKED_ROWS)):
         return
     finite = torch.isfinite(rows.reshape(len(rows), -1)).all(1)
     if not finite.all():

@@ -73,7 +73,8 @@ class ResultRows:
                 self._measure(start, before, rows)
                 self._copy(rows, start, copied)
                 if grows:
-                    total += rows[: max(0, relation.donor_tokens - start)].sum(0, dtype=torch.float64)
+                    tokens = rows[: max(0, relation.donor_tokens - start)]
+                    total += sum(part.sum(0, dtype=torch.float64) for part in tokens.split(MEASURE_ROWS))
             yield rows
         if grows:
             mean = (total / relation.donor_tokens).to(target.dtype)

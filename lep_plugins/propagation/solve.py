@@ -21,7 +21,7 @@ from lep_plugins.propagation.phases import Phases
 from lep_plugins.propagation.rows import Ids, Rows, blocks, gather_any
 
 BLOCK_ROWS = 4096
-BAG_ROWS = 1024
+BAG_ROWS = 256
 FLOAT32_PIVOT = 1e-3
 """Smallest Cholesky pivot of the equilibrated Gram matrix at which fp32 products are exact enough."""
 
@@ -30,6 +30,8 @@ RANK_CUTOFF = 1e-12
 
 PROBES = 128
 """Random directions that estimate the residual (exact up to this width)."""
+
+RESIDUAL_ROWS = 512
 
 SMALL = 512
 """Width up to which the condition number is computed from all eigenvalues."""
@@ -111,20 +113,20 @@ class _UsedRows:
         overlap = (weights.T @ weights).tocsr()
         return cls(problem, gather_any(problem.base, problem.base_ids), overlap, device, block_rows, phases)
 
-    def base_block(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
-        return self.base[start:stop].to(self.device).to(dtype)
+    def put_base(self, start: int, stop: int, out: torch.Tensor) -> torch.Tensor:
+        """Rows [start, stop) of X."""
+        return out[: stop - start].copy_(self.base[start:stop])
 
-    def change_block(self, start: int, stop: int, base: torch.Tensor) -> torch.Tensor:
-        """Z, rows x d: target minus base, whose rows are given in the dtype of the result."""
+    def put_change(self, start: int, stop: int, base: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """Rows [start, stop) of Z, target minus base; `base` are the base's."""
         target = gather_any(self.problem.target, self.problem.target_ids[start:stop])
-        return target.to(self.device).to(base.dtype).sub_(base)
+        return out[: stop - start].copy_(target).sub_(base)
 
-    def mixed_block(self, start: int, stop: int, dtype: torch.dtype) -> torch.Tensor:
+    def put_mixed(self, start: int, stop: int, out: torch.Tensor) -> torch.Tensor:
         """Rows [start, stop) of S X."""
-        mixed = torch.empty((stop - start, self.base.shape[1]), dtype=dtype, device=self.device)
         for low, high in blocks(stop - start, BAG_ROWS):
-            mixed[low:high] = self._mix(self.overlap[start + low : start + high], dtype)
-        return mixed
+            out[low:high] = self._mix(self.overlap[start + low : start + high], out.dtype)
+        return out[: stop - start]
 
     def _mix(self, part: Any, dtype: torch.dtype) -> torch.Tensor:
         near, places = np.unique(part.indices, return_inverse=True)
@@ -165,16 +167,18 @@ def _normal_equations(used: _UsedRows, dtype: torch.dtype) -> _Equations:
     directions = _directions(width, used.device)
     seen = []
     panels = list(blocks(width, max(256, -(-width // 8))))
+    # Buffers for all blocks: new memory for each would cost as much as the sparse products.
+    height = min(used.block_rows, used.base.shape[0])
+    buffers = [torch.empty((height, width), dtype=dtype, device=used.device) for _ in range(3)]
     for start, stop in blocks(used.base.shape[0], used.block_rows):
         with used.phases("sparse products"):
-            mixed = used.mixed_block(start, stop, dtype)
+            mixed = used.put_mixed(start, stop, buffers[0])
         with used.phases("Gram matrix"):
-            rows = used.base_block(start, stop, dtype)
+            rows = used.put_base(start, stop, buffers[1])
             for low, high in panels:  # symmetric: only what lies right of the panel's diagonal
                 gram[low:high, low:].add_(rows[:, low:high].T @ mixed[:, low:])
         with used.phases("reading rows"):
-            change = used.change_block(start, stop, rows)
-            del rows
+            change = used.put_change(start, stop, rows, buffers[2])
         with used.phases("right-hand side"):
             for low, high in panels:
                 right[low:high].add_(mixed[:, low:high].T @ change)
@@ -255,7 +259,8 @@ def _residual(used: _UsedRows, delta: torch.Tensor, probes: _Probes) -> float:
     dtype = probes.directions.dtype
     projected = (delta @ probes.directions.double()).to(dtype)
     count = used.base.shape[0]
-    fitted = [used.base_block(*block, dtype) @ projected for block in blocks(count, used.block_rows)]
+    buffer = torch.empty((min(RESIDUAL_ROWS, count), delta.shape[0]), dtype=dtype, device=delta.device)
+    fitted = [used.put_base(*block, buffer) @ projected for block in blocks(count, RESIDUAL_ROWS)]
     weights = used.problem.weights.astype(np.float64 if dtype == torch.float64 else np.float32)
     goal = weights @ probes.change.cpu().numpy()
     size = float(np.linalg.norm(goal))
