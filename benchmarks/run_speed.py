@@ -111,7 +111,7 @@ def contestant_generate(job: dict[str, Any]) -> dict[str, float]:
         model=job["model"],
         enforce_eager=True,
         max_model_len=4096,
-        dtype="auto",
+        dtype=job["dtype"],
         disable_log_stats=True,
         enable_prefix_caching=True,
     )
@@ -169,7 +169,7 @@ def contestant_lm_eval(job: dict[str, Any]) -> dict[str, float]:
     )
     began = time.perf_counter()
     model = vllm_model.VLLM(
-        pretrained=job["model"], enforce_eager=True, max_model_len=4096, dtype="auto", batch_size="auto"
+        pretrained=job["model"], enforce_eager=True, max_model_len=4096, dtype=job["dtype"], batch_size="auto"
     )
     loaded = time.perf_counter()
     manager = TaskManager(include_path=str(folder), include_defaults=False)
@@ -215,6 +215,7 @@ def main() -> None:
             folder = Path(name)
             job = {
                 "model": str(Path(asked.model).resolve()),
+                "dtype": json.loads((Path(asked.model) / "config.json").read_text())["dtype"],
                 "data": asked.data,
                 "limit": asked.limit,
                 "num_fewshot": asked.num_fewshot,

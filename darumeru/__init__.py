@@ -15,7 +15,6 @@ _EXPORTS = {
     "Run": "darumeru.runs.run",
     "UserError": "darumeru.errors",
     "RunFailed": "darumeru.errors",
-    "DarumeruCallback": "darumeru.training.callback",
     "lm_eval_model": "darumeru.lm_eval_bridge",
 }
 __all__ = sorted(_EXPORTS)

@@ -55,7 +55,7 @@ def _cells(score: Score) -> tuple[str, str]:
 
 
 def _bold(score: Score | None) -> tuple[Text, Text]:
-    value, interval = _cells(score or Score(None))
+    value, interval = _cells(score) if score else ("", "")
     return Text(value, style="bold"), Text(interval, style="bold")
 
 
