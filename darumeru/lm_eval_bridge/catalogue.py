@@ -187,7 +187,9 @@ class YamlReader:
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
             problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-            raise BrokenYaml(f"{path}:{mark.line + 1 if mark else 1}", f"is not YAML: {problem}") from error
+            # What is missing at the end of a file is reported behind its last line.
+            last = len(path.read_bytes().splitlines())
+            raise BrokenYaml(f"{path}:{min(mark.line + 1, last) if mark else 1}", f"is not YAML: {problem}") from error
         except (OSError, UnicodeDecodeError) as error:
             raise BrokenYaml(f"{path}:1", f"cannot be read: {error}") from error
         if not isinstance(document, dict):

@@ -14,7 +14,7 @@ from darumeru.engines.protocol import Engine
 from darumeru.engines.request import Answer, Request
 from darumeru.errors import RunFailed, UserError
 from darumeru.lm_eval_bridge.chat import ChatRenderer
-from darumeru.lm_eval_bridge.questions import generation, likelihoods, questions, response
+from darumeru.lm_eval_bridge.questions import Likelihood, added, generation, likelihoods, questions, response
 from darumeru.lm_eval_bridge.tokens import Pair, TokenRules
 
 log = logging.getLogger(__name__)
@@ -132,15 +132,14 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
             fitting.append(Pair(self._cut(pair.context, room), pair.continuation))
         asked = questions(fitting)
         answers = self._answers([Request(one.prompt, one.kind) for one in asked], disable_tqdm, "scoring")
-        results: dict[int, tuple[float, bool]] = {}
+        parts: dict[int, list[Likelihood]] = {place: [] for place in range(len(pairs))}
         for one, answer in zip(asked, answers, strict=True):
-            found = likelihoods(answer, one.tokens)
-            found = found if one.tokens else found * len(one.places)
-            for place, (value, greedy) in zip(one.places, found, strict=True):
-                if greedy is None:
-                    self._warn(f"the {self.engine.name} engine does not say what is greedy; it counts as not greedy")
-                results[place] = (value, bool(greedy))
-        return [results[place] for place in range(len(pairs))]
+            for place, found in zip(one.places, likelihoods(answer, one.tokens, len(one.places)), strict=True):
+                parts[place].append(found)
+        results = [added(found) for found in parts.values()]
+        if any(greedy is None for _, greedy in results):
+            self._warn(f"the {self.engine.name} engine does not say what is greedy; it counts as not greedy")
+        return [(value, bool(greedy)) for value, greedy in results]
 
     def _cut(self, context: tuple[int, ...], room: int) -> tuple[int, ...]:
         if len(context) > room:

@@ -15,54 +15,77 @@ from darumeru.lm_eval_bridge.tokens import Ids, Pair
 MAX_GEN_TOKS = 256
 
 
+Likelihood = tuple[float, "bool | None"]
+
+
 @dataclass(frozen=True)
 class Question:
     """One request to the engine and what it answers. places[i]: which of the pairs asked for; tokens[i]: its only
-    token when `kind` is a Choice (whose labels are token ids in writing)."""
+    token when `kind` is a Choice (whose labels are token ids in writing). part, parts: which of how many questions
+    whose log-likelihoods add up to those of the places."""
 
     prompt: Ids
     kind: Choice | Continue
     places: tuple[int, ...]
     tokens: tuple[int, ...] = ()
+    part: int = 0
+    parts: int = 1
 
 
 def questions(pairs: Sequence[Pair]) -> list[Question]:
     """As few requests as answer all pairs exactly.
 
-    When every continuation of a context is one token, the probabilities of the next token answer them together;
-    otherwise each distinct continuation is asked after the context that they share.
+    When the continuations of a context differ in their last token alone, the probabilities of that token answer them
+    together, beside one request for what they share before it (the line feed that ends a chat template, which lm-eval
+    counts to the continuation). Otherwise each distinct continuation is asked after the context that they share.
     """
     contexts: dict[Ids, dict[Ids, list[int]]] = {}
     for place, pair in enumerate(pairs):
         contexts.setdefault(pair.context, {}).setdefault(pair.continuation, []).append(place)
-    asked = []
+    asked: list[Question] = []
     for context, rests in contexts.items():
-        if all(len(rest) == 1 for rest in rests):
-            places = [(place, rest[0]) for rest, found in rests.items() for place in found]
-            ids = tuple(rest[0] for rest in rests)
-            choice = Choice(tuple(map(str, ids)), tuple((token,) for token in ids))
-            asked.append(
-                Question(context, choice, tuple(place for place, _ in places), tuple(token for _, token in places))
-            )
-        else:
-            asked += [Question(context, Continue(rest), tuple(found)) for rest, found in rests.items()]
+        shared = next(iter(rests))[:-1]
+        together = all(rest[:-1] == shared for rest in rests) and (len(rests) > 1 or not shared)
+        asked += _together(context, shared, rests) if together else _apart(context, rests)
     return asked
 
 
-def likelihoods(answer: Answer, tokens: Sequence[int]) -> list[tuple[float, bool | None]]:
-    """(log-likelihood in nats, whether greedy decoding would say it) for each of a question's places; one of a
-    Continue. Greedy is None when the engine does not know."""
+def _together(context: Ids, shared: Ids, rests: Mapping[Ids, Sequence[int]]) -> list[Question]:
+    places = tuple(place for found in rests.values() for place in found)
+    tokens = tuple(rest[-1] for rest, found in rests.items() for _ in found)
+    labels = dict.fromkeys(tokens)
+    choice = Choice(tuple(map(str, labels)), tuple((token,) for token in labels))
+    if not shared:
+        return [Question(context, choice, places, tokens)]
+    before = Question(context, Continue(shared), places, part=0, parts=2)
+    return [before, Question((*context, *shared), choice, places, tokens, part=1, parts=2)]
+
+
+def _apart(context: Ids, rests: Mapping[Ids, Sequence[int]]) -> list[Question]:
+    return [Question(context, Continue(rest), tuple(found)) for rest, found in rests.items()]
+
+
+def likelihoods(answer: Answer, tokens: Sequence[int], count: int) -> list[Likelihood]:
+    """(log-likelihood in nats, whether greedy decoding would say it) for each of a question's `count` places. Greedy is
+    None when the engine does not know."""
     if answer.probabilities is None:
         greedy = answer.extra.get("greedy")
-        return [(math.fsum(answer.logprobs or ()), None if greedy is None else bool(greedy))]
+        return [(math.fsum(answer.logprobs or ()), None if greedy is None else bool(greedy))] * count
     best = _best_token(answer, tokens)
     values = [answer.probabilities[str(token)] for token in tokens]
     logs = [math.log(value) if value > 0 else -math.inf for value in values]
     return [(log, None if best is None else best == token) for log, token in zip(logs, tokens, strict=True)]
 
 
+def added(parts: Sequence[Likelihood]) -> Likelihood:
+    """The log-likelihood of parts that follow each other: greedy when all are, unknown when only that is missing."""
+    known = [greedy for _, greedy in parts if greedy is not None]
+    greedy = None if all(known) and len(known) < len(parts) else all(known)
+    return math.fsum(value for value, _ in parts), greedy
+
+
 def _best_token(answer: Answer, tokens: Sequence[int]) -> int | None:
-    """The most probable token, -1 when it is none of `tokens`."""
+    """The most probable token; None when it is not known."""
     if "best_token" in answer.extra:
         return int(answer.extra["best_token"])
     most = max(tokens, key=lambda token: (answer.probabilities or {})[str(token)])

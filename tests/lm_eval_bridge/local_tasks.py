@@ -66,7 +66,7 @@ def records(count: int = 8) -> list[dict[str, Any]]:
     """Questions with four choices, a text, an answer and a sentence in two halves."""
     made = []
     for number in range(count):
-        words = [WORDS[(number * 3 + step) % len(WORDS)] for step in range(5)]
+        words = [WORDS[(number * 5 + step) % len(WORDS)] for step in range(5)]
         made.append(
             {
                 "number": number,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,49 +10,15 @@ import pytest
 
 import darumeru
 from darumeru.engines.protocol import Engine
-from tests.lm_eval_bridge.local_tasks import SELECTED, write_tasks
+from tests.lm_eval_bridge.conftest import evaluated
 
-Results = dict[str, Any]
-
-
-def evaluated(model: Any, folder: Path, tasks: Sequence[str], chat: bool) -> Results:
-    import lm_eval
-    from lm_eval.tasks import TaskManager
-
-    manager = TaskManager(include_path=str(folder), include_defaults=False)
-    results: Results = lm_eval.simple_evaluate(
-        model=model, tasks=list(tasks), task_manager=manager, bootstrap_iters=200, apply_chat_template=chat
-    )
-    return results
+Results = Mapping[str, Any]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tasks(tmp_path_factory.mktemp("tasks"))
-
-
-@pytest.fixture(scope="module")
-def stock_model(tiny_model: Path) -> Any:
-    from lm_eval.models.huggingface import HFLM
-
-    # One less than the engine: lm-eval's window is the input, which lacks the last token.
-    return HFLM(pretrained=str(tiny_model), dtype="float32", device="cpu", max_length=2047, batch_size=4)
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "chat"])
-def both(
-    request: pytest.FixtureRequest, folder: Path, stock_model: Any, vllm_engine: Engine, monkeypatch_module: Any
-) -> tuple[Results, Results]:
-    tasks = [task for task in SELECTED if not (request.param and task == "rolling")]
-    monkeypatch_module.setenv("DISABLE_MULTIPROC", "1")
-    ours = darumeru.lm_eval_model(vllm_engine)
-    return evaluated(ours, folder, tasks, request.param), evaluated(stock_model, folder, tasks, request.param)
-
-
-@pytest.fixture(scope="module")
-def monkeypatch_module() -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
+def both(stock: tuple[bool, Results], local_tasks: Path, vllm_engine: Engine) -> tuple[Results, Results]:
+    chat, theirs = stock
+    return evaluated(darumeru.lm_eval_model(vllm_engine), local_tasks, chat), theirs
 
 
 def test_all_scores_standard_errors_and_group_means_are_equal(both: tuple[Results, Results]) -> None:
