@@ -18,12 +18,15 @@ from pathlib import Path
 
 
 def work(model: str, data: str, output: str, engine: str) -> None:
+    from darumeru.engines.protocol import EngineOptions
     from darumeru.runs import evaluate
     from darumeru.runs.options import RunOptions
     from tests.runs.data_folders import SUITE
 
+    # Small batches, so that answers come one after another and not all at once.
+    small = EngineOptions(model=model, batch_size=4)
     evaluate.run(
-        RunOptions(model=model, output=output, tasks=SUITE, data=data, engine=engine, max_length=2048, resamples=200)
+        RunOptions(model, output, SUITE, data, engine=engine, max_length=2048, resamples=200, engine_options=small)
     )
 
 
@@ -56,7 +59,7 @@ def main() -> None:
     hits = 0
     for _ in range(int(kills)):
         pid = child((model, data, output, engine))
-        before, wait = stored(output), rng.randint(0, 6)
+        before, wait = stored(output), rng.randint(0, 3)
         pause = rng.random() * 0.02
         ended = False
         while stored(output) < before + wait and not ended:

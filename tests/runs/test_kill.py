@@ -15,7 +15,7 @@ from tests.shared_data import ROOT, json_lines
 
 
 def test_twenty_kills_lose_nothing_and_ask_nothing_twice(tiny_model: Path, tmp_path: Path) -> None:
-    data = str(small_suite(tmp_path / "data", records=60))
+    data = str(small_suite(tmp_path / "data", records=80))
     command = [sys.executable, "-m", "tests.runs.kill_driver", str(tiny_model), data, str(tmp_path / "killed")]
     done = subprocess.run(
         [*command, "transformers", "20", "7"], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True
