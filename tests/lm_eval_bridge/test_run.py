@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+from referencing import Registry, Resource
 
 from darumeru.engines.protocol import Engine, EngineDied, EngineOptions
 from darumeru.engines.request import Answer, Choice, Continue, Request
@@ -23,7 +25,7 @@ from tests.lm_eval_bridge.conftest import ITERATIONS, chosen
 from tests.lm_eval_bridge.local_tasks import TASKS, write_tasks
 from tests.lm_eval_bridge.test_model import assert_equal_responses
 from tests.runs.data_folders import small_suite
-from tests.shared_data import json_lines
+from tests.shared_data import ROOT, json_lines
 
 Results = Mapping[str, Any]
 
@@ -105,6 +107,19 @@ def test_scores_stand_in_the_table_of_the_run_beside_darumerus_own(finished: tup
     group = run.results.groups["lm_eval:choices_group"]
     assert group.value == pytest.approx(theirs["results"]["choices_group"]["acc,none"])
     assert run.results.tasks["darumeru/rummlu"].n == 6
+
+
+def test_the_files_of_the_run_fit_the_schemas(finished: tuple[Run, Results, Any, Any]) -> None:
+    run = finished[0]
+    schemas = {path.name: json.loads(path.read_text()) for path in (ROOT / "docs" / "schemas").glob("*.schema.json")}
+    known: Registry[Any] = Registry().with_resources(
+        [(name, Resource.from_contents(schema)) for name, schema in schemas.items()]
+    )
+    documents = [("manifest", run.path / "manifest.json"), ("results", run.path / "results.json")]
+    checks = [(name, json.loads(path.read_text())) for name, path in documents]
+    checks += [("sample", line) for path in (run.path / "samples").iterdir() for line in json_lines(path)]
+    for name, document in checks:
+        jsonschema.Draft202012Validator(schemas[f"{name}.schema.json"], registry=known).validate(document)
 
 
 def test_a_question_of_one_token_choices_is_one_request_and_long_choices_share_their_context(
