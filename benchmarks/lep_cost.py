@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 GIB = 1 << 30
-CHECK_ROWS = 2048
 
 
 @dataclass(frozen=True)
@@ -106,14 +105,22 @@ def _run_child(arguments: argparse.Namespace, folder: Path, task: str) -> dict[s
 def _child(arguments: argparse.Namespace) -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
-    tasks = {"propagate": _propagate, "check": _check, "machine": _machine, "reference": _reference}
-    print(json.dumps(tasks[os.environ["LEP_COST_TASK"]](arguments, arguments.child)))
+    from benchmarks.lep_reference import check, machine_speed, reference
+
+    width, folder = arguments.hidden, arguments.child
+    tasks = {
+        "propagate": lambda: _propagate(width, folder),
+        "check": lambda: check(folder),
+        "machine": lambda: machine_speed(width),
+        "reference": lambda: reference(folder, width, min(arguments.reference_rows or 2 * width, arguments.rows_new)),
+    }
+    print(json.dumps(tasks[os.environ["LEP_COST_TASK"]]()))
 
 
 # The propagation
 
 
-def _propagate(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def _propagate(width: int, folder: Path) -> dict[str, Any]:
     from lep_plugins.propagation import PropagationReport, propagate
 
     began, cpu = time.perf_counter(), time.process_time()
@@ -121,7 +128,7 @@ def _propagate(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         folder / "base", folder / "target", folder / "donor", folder / "out", device="cpu"
     )
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    work = _operations(report, arguments.hidden)
+    work = _operations(report, width)
     phases = {
         name: asdict(
             PhaseCost(
@@ -158,119 +165,6 @@ def _operations(report: Any, width: int) -> dict[str, float]:
         "solving": matrices * (1 / 3 + 2) * width**3,
         "applying": matrices * 2 * report.rows * width**2,
     }
-
-
-# The stored result against the exact one
-
-
-def _check(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """||stored - exact|| / ||bf16(exact) - exact|| on rows spread over the donor."""
-    import numpy as np
-    import torch
-
-    from lep_plugins.checkpoint import open_checkpoint
-    from lep_plugins.conversion import Origin
-    from lep_plugins.propagation.models import open_trio
-    from lep_plugins.propagation.relation import relate
-    from lep_plugins.propagation.rows import Rows
-    from lep_plugins.propagation.solve import solve
-
-    @dataclass(frozen=True)
-    class Doubled:
-        rows: Rows
-        where: str = ""
-        dtype: torch.dtype = torch.float64
-
-        @property
-        def width(self) -> int:
-            return self.rows.width
-
-        @property
-        def height(self) -> int:
-            return self.rows.height
-
-        def read(self, start: int, stop: int) -> torch.Tensor:
-            return self.rows.read(start, stop).double()
-
-        def gather(self, ids: Any) -> torch.Tensor:
-            return self.rows.gather(ids)
-
-    trio = open_trio(folder / "base", folder / "target", folder / "donor")
-    relation = relate(trio)
-    ordinary = np.setdiff1d(np.arange(relation.donor_tokens), relation.copied_ids)
-    picked = ordinary[np.unique(np.linspace(0, len(ordinary) - 1, CHECK_ROWS).astype(np.int64))]
-    ratios = {}
-    from dataclasses import replace
-
-    for matrix in trio.matrices:
-        problem = relation.problem(trio, matrix, Origin.COPIED, Origin.MEAN)
-        solution = solve(replace(problem, base=Doubled(problem.base), target=Doubled(problem.target)))
-        donor = trio.donor.rows(matrix).gather(picked).double()
-        exact = donor + donor @ solution.delta
-        stored = open_checkpoint(folder / "out").gather(trio.target.tensor_name(matrix), picked).double()
-        ratios[matrix] = float((stored - exact).norm() / (exact.bfloat16().double() - exact).norm())
-    return {"error_over_rounding_floor": ratios}
-
-
-# The machine, and the reference algorithm
-
-
-def _machine(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """GFLOP/s of a square matrix product in each precision."""
-    import torch
-
-    width = arguments.hidden
-    speeds = {}
-    for dtype in (torch.float64, torch.float32, torch.bfloat16):
-        one, two = (torch.randn((width, width)).to(dtype) for _ in range(2))
-        best = min(_seconds(lambda one=one, two=two: one @ two) for _ in range(4))  # type: ignore[misc]
-        speeds[str(dtype).removeprefix("torch.")] = 2 * width**3 / best / 1e9
-    return {"machine_gflops": speeds}
-
-
-def _reference(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Seconds of the obvious way, extrapolated to all rows and both matrices: means in a loop, lstsq in float64."""
-    import torch
-
-    from lep_plugins.checkpoint import open_checkpoint
-    from lep_plugins.conversion import Origin, conversion_matrix
-    from lep_plugins.token_bytes import load_tokenizer
-
-    rows = min(arguments.reference_rows or 2 * arguments.hidden, arguments.rows_new)
-    matrix = conversion_matrix(load_tokenizer(folder / "base"), load_tokenizer(folder / "donor"))
-    fitted = matrix.ids(Origin.COPIED, Origin.MEAN)
-    sample = fitted[:: max(1, len(fitted) // rows)][:rows].tolist()
-    name = "model.embed_tokens.weight"
-    sides = [open_checkpoint(folder / model).rows(name) for model in ("base", "target")]
-    one, two = (torch.empty((len(sample), arguments.hidden), dtype=torch.float64) for _ in range(2))
-
-    def means() -> None:
-        for place, token_id in enumerate(sample):
-            sources = matrix.sources(token_id)
-            one[place] = sides[0][sources].mean(0)
-            two[place] = sides[1][sources].mean(0)
-
-    averaging = _seconds(means)
-    sides.clear()
-    solving = _seconds(lambda: torch.linalg.lstsq(one, two, driver="gelsy"))
-    # Householder QR of n x d takes 2 d^2 (n - d / 3) operations; means take as long a token everywhere.
-    more_rows = len(fitted) / len(sample)
-    more_work = (len(fitted) - arguments.hidden / 3) / (len(sample) - arguments.hidden / 3)
-    return {
-        "reference": {
-            "measured_rows": len(sample),
-            "measured_means_seconds": averaging,
-            "measured_lstsq_seconds": solving,
-            "all_seconds": 2 * (more_rows * averaging + more_work * solving),
-            "extrapolated": len(sample) < len(fitted),
-        }
-    }
-
-
-def _seconds(work: Any) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 # Output

@@ -99,18 +99,17 @@ def write_checkpoint(
 
     with appearing_folder(output) as folder:
         for plan in plans:
-            target = folder / plan.shard.file.name
-            if not plan.changed:
-                link_or_copy(plan.shard.file, target)
-            elif plan.items:
-                _write_shard(plan, target, contents, wrote)
+            _put_shard(plan, folder / plan.shard.file.name, contents, wrote)
         if source.sharded:
             _write_text(folder / INDEX, _index(source, plans))
         _copy_small_files(source.path, folder, tokenizer)
-        if finish:
-            finish(folder)
         if generation_config is not None:
             _write_text(folder / "generation_config.json", _json(generation_config))
+        if finish:
+            finish(folder)
+        for path in folder.rglob("*"):
+            if path.suffix != ".safetensors":
+                checkpoint_output.sync(path)
         # Last: a folder without config.json is not a model to any loader, however it was left behind.
         _write_text(folder / "config.json", _json(source.config if config is None else config))
 
@@ -154,9 +153,12 @@ def _cost(plan: _ShardPlan, output: Path) -> int:
     return plan.size if plan.changed or not same_disk else 0
 
 
-def _write_shard(
-    plan: _ShardPlan, path: Path, contents: Mapping[str, Replacement], wrote: Callable[[int], None]
-) -> None:
+def _put_shard(plan: _ShardPlan, path: Path, contents: Mapping[str, Replacement], wrote: Callable[[int], None]) -> None:
+    if not plan.changed:
+        link_or_copy(plan.shard.file, path)
+        return
+    if not plan.items:  # all its tensors are dropped
+        return
     buffer = memoryview(bytearray(CHUNK_BYTES))
     with DirectWriter(path, wrote) as writer:
         writer.write(plan.header)
@@ -201,9 +203,6 @@ def _copy_small_files(source: Path, folder: Path, tokenizer: Path | str | SavesT
                 shutil.copyfile(path, folder / path.name)
     elif tokenizer is not None:
         tokenizer.save_pretrained(str(folder))
-    for path in folder.iterdir():
-        if path.suffix != ".safetensors":
-            checkpoint_output.sync(path)
 
 
 def _is_carried(path: Path) -> bool:

@@ -8,17 +8,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer
 
+from darumeru.errors import UserError
 from lep_plugins.conversion import conversion_matrix
+from lep_plugins.propagation import PropagationReport, propagate
 from tests.lep.texts import ENGLISH, RUSSIAN
 from tests.lep.tokenizers import BUILDERS, save_model
 
 ADDED = (("<|im_start|>", True), ("<|im_end|>", True), ("<think>", False))
 """Added tokens of the target: name, special."""
 
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+METHODS = ("swap", "overlap", "conversion", "chat_vector")
 TARGET_TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
 
 
@@ -54,6 +59,10 @@ def rewrite(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> 
 def edit_json(path: Path, **changes: object) -> None:
     """Set fields of a JSON file."""
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+
+
+def write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value), encoding="utf-8")
 
 
 def embedding(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -119,9 +128,9 @@ def make_target(base: Path, folder: Path, change: float = 0.05, noise: float = 0
     return folder
 
 
-def russian_tokenizer(kind: str) -> Tokenizer:
-    """A tokenizer of the same kind with another vocabulary, mostly Russian."""
-    return BUILDERS[kind]((RUSSIAN, ENGLISH[:600]))  # type: ignore[call-arg]
+def russian_tokenizer(kind: str, size: int = 520) -> Tokenizer:
+    """A tokenizer of the same kind with another vocabulary, mostly Russian, of another size."""
+    return BUILDERS[kind]((RUSSIAN, ENGLISH[:600]), size)  # type: ignore[call-arg]
 
 
 def make_donor(base: Path, folder: Path, tokenizer: Tokenizer, noise: float = 0.1) -> Path:
@@ -153,3 +162,48 @@ def make_folders(
     target = make_target(base, folder / "target")
     donor = make_donor(base, folder / "donor", russian_tokenizer(kind))
     return Folders(base, target, donor, folder / "result")
+
+
+# Running and looking
+
+
+Result = tuple[dict[str, torch.Tensor], PropagationReport]
+
+
+def run(folders: Folders, method: str = "conversion", force: bool = False) -> Result:
+    report = propagate(folders.base, folders.target, folders.donor, folders.output, method, force)
+    return weights(folders.output), report
+
+
+def tokenizer(folder: Path) -> Tokenizer:
+    return Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+
+def added_names(folder: Path) -> list[str]:
+    return [token.content for token in tokenizer(folder).get_added_tokens_decoder().values()]
+
+
+def copied_rows(folders: Folders) -> dict[int, int]:
+    """Result id -> target id of the target's added tokens, found by name."""
+    result, target = tokenizer(folders.output), tokenizer(folders.target)
+    return {result.token_to_id(name): target.token_to_id(name) for name in added_names(folders.target)}
+
+
+def ordinary_rows(folders: Folders) -> list[int]:
+    """The donor's ids that are no added token of the target."""
+    donor = tokenizer(folders.donor)
+    special = {donor.token_to_id(name) for name in added_names(folders.target)}
+    return [token_id for token_id in range(max(donor.get_vocab().values()) + 1) if token_id not in special]
+
+
+def assert_rows(one: torch.Tensor, other: torch.Tensor) -> None:
+    assert torch.equal(one.view(torch.int16), other.view(torch.int16)), "rows are not bit-equal"
+
+
+def refuse(folders: Folders, message: str, method: str = "conversion", force: bool = False) -> None:
+    """The propagation is refused in one line with `message` in it, and nothing is written."""
+    with pytest.raises(UserError) as caught:
+        run(folders, method, force)
+    assert message in caught.value.line() and "\n" not in caught.value.line()
+    assert not folders.output.exists()
+    assert not list(folders.output.parent.glob(".*partial*"))

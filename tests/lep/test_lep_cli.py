@@ -16,19 +16,9 @@ from typer.testing import CliRunner, Result
 from darumeru.cli import lep
 from darumeru.errors import UserError
 from lep_plugins.checkpoint import open_checkpoint
-from tests.lep.lep_models import Folders, make_folders
+from tests.lep.lep_models import Folders
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    return make_folders(tmp_path_factory.mktemp("cli"))
-
-
-@pytest.fixture
-def folders(built: Folders, tmp_path: Path) -> Folders:
-    return replace(built, output=tmp_path / "out")
 
 
 def options(folders: Folders, *more: str) -> list[str]:
@@ -47,15 +37,15 @@ def in_process(folders: Folders, *more: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
 
 
-def test_a_mistake_is_one_line_and_exit_code_2(folders: Folders, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine").write_text("x")
+def test_a_mistake_is_one_line_and_exit_code_2(folders: Folders) -> None:
+    folders.output.mkdir()
+    (folders.output / "mine").write_text("x")
     done = in_process(folders)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[-1] == (
-        f"error: {tmp_path / 'out'}: the output folder is not empty (give another --output or remove it)"
+        f"error: {folders.output}: the output folder is not empty (give another --output or remove it)"
     )
-    assert "Traceback" not in done.stderr and (tmp_path / "out" / "mine").read_text() == "x"
+    assert "Traceback" not in done.stderr and (folders.output / "mine").read_text() == "x"
 
 
 def test_json_goes_to_stdout_and_progress_to_stderr(folders: Folders) -> None:

@@ -158,3 +158,16 @@ def test_vllm_gives_the_same_greedy_tokens_as_transformers(tmp_path: Path) -> No
         expected = greedy(model.float(), ids, 12)
         length = next((count for count, token_id in enumerate(expected) if token_id in ends), len(expected))
         assert length > 0 and list(answers[place].tokens) == expected[:length]
+
+
+def test_the_models_of_the_cost_benchmark_have_the_shape_they_promise(tmp_path: Path) -> None:
+    from benchmarks.synthetic_checkpoint import Shape, write_models
+
+    shape = Shape(hidden=32, rows_base=8_256, rows_donor=8_000, neighbour_bytes=1 << 16)
+    base, target, donor = write_models(tmp_path, shape)
+    report = propagate(base, target, donor, tmp_path / "out")
+    assert report.rows == 8_000 and report.tokens["special"] == shape.specials == 256
+    assert report.tokens["mean"] > 2_000 and report.tokens["padding"] == report.tokens["new"] == 0
+    part = report.matrices[0]
+    assert part.rank == 32 and part.used_tokens == report.tokens["copied"]
+    assert 0 < part.change < 0.2 and part.residual is not None and 0.05 < part.residual < 0.95
