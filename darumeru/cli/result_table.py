@@ -25,6 +25,9 @@ def result_table(results: Results) -> Group:
         table.add_row(Text(group, style="bold cyan"), *_bold(mean), "", "", _reason(mean))
         for task in tasks:
             table.add_row(f"  {task.name}", *_cells(task.score), _coverage(task), _shots(task), _notes(task))
+        for name, inner in results.groups.items():
+            if name.startswith(f"{group}:"):
+                table.add_row(Text(f"  {name}", style="bold"), *_bold(inner), "", "", _reason(inner))
     table.add_section()
     table.add_row(Text("Micro-Avg", style="bold"), *_bold(results.micro_avg), "", "", _reason(results.micro_avg))
     return Group(Text(_heading(manifest), style="bold"), table, Text(_footer(results), style="dim"))

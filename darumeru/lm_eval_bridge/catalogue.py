@@ -13,14 +13,14 @@ from typing import Any
 from darumeru.errors import UserError
 from darumeru.lm_eval_bridge.versions import require_lm_eval, tasks_root
 
-SCHEMA = 1
+SCHEMA = 2
 IGNORED = {"__pycache__", ".ipynb_checkpoints"}
 
 
 @dataclass(frozen=True)
 class Name:
     """One name. kind: "task", "python" (a class), "group" or "tag". path: of its YAML file, None for a tag.
-    members: names that a group or tag holds, as far as its own file says."""
+    members: names that a group or tag holds, as far as its own file says. unsafe: it runs generated code."""
 
     name: str
     kind: str
@@ -29,6 +29,7 @@ class Name:
     dataset: str = ""
     subset: str = ""
     members: tuple[str, ...] = ()
+    unsafe: bool = False
 
 
 @dataclass
@@ -122,9 +123,8 @@ def _named(config: Mapping[str, Any], path: Path) -> tuple[Name, Sequence[str]] 
     tags = config.get("tag") or []
     kind = "python" if "class" in config else "task"
     output = str(config.get("output_type", "generate_until" if kind == "task" else ""))
-    made = Name(
-        name, kind, str(path), output, str(config.get("dataset_path") or ""), str(config.get("dataset_name") or "")
-    )
+    dataset, subset = (str(config.get(f"dataset_{part}") or "") for part in ("path", "name"))
+    made = Name(name, kind, str(path), output, dataset, subset, unsafe=bool(config.get("unsafe_code")))
     return made, [tags] if isinstance(tags, str) else [str(tag) for tag in tags]
 
 

@@ -110,6 +110,7 @@ def load(asked: Asked) -> Loaded:
         manager = TaskManager(include_defaults=False)
         manager.task_index.update(_entries(known))
         for name in asked.names:
+            _refuse_unsafe(name, known.names)
             with seeded():
                 part = _built(name, known, partial(manager.load, [name]))
             for task_name, task in part["tasks"].items():
@@ -160,11 +161,25 @@ def _first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
 
 
+def _refuse_unsafe(name: str, names: Mapping[str, Name], seen: frozenset[str] = frozenset()) -> None:
+    """UserError when the name, or one that it holds, runs generated code; said before its metrics are looked for."""
+    if name in seen or name not in names:
+        return
+    if names[name].unsafe:
+        raise _unsafe(name)
+    for member in names[name].members:
+        _refuse_unsafe(member, names, seen | {name})
+
+
+def _unsafe(name: str) -> UserError:
+    mend = "run it with lm_eval itself, in a sandbox, with --confirm_run_unsafe_code"
+    return UserError("the task runs generated code on this machine", f"lm_eval:{name}", mend)
+
+
 def _check(name: str, task: Any) -> None:
     where = f"lm_eval:{name}"
     if getattr(task, "UNSAFE_CODE", False):
-        mend = "run it with lm_eval itself, in a sandbox, with --confirm_run_unsafe_code"
-        raise UserError("the task runs generated code on this machine", where, mend)
+        raise _unsafe(name)
     if getattr(task, "MULTIMODAL", False):
         raise UserError("the task needs pictures or sound; Darumeru asks with text alone", where, "leave it out")
 

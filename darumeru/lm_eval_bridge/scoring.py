@@ -183,7 +183,9 @@ def _task_score(
     results: Mapping[str, Any],
     failure: str | None,
 ) -> TaskScore:
-    expected = len(task.samples) + len(task.overlong)
+    """n and expected count documents; rates of empty and truncated answers are of answers."""
+    fitting, overlong = ({name.partition("-")[0] for name in names} for names in (task.samples, task.overlong))
+    expected = len(fitting) + len(overlong)
     error = failure or task.error or outcome.error or _unknown_greedy(outcome.task, rows) or incomplete(task, len(rows))
     metrics = _scores(results)
     nothing = Score(None, reason=error or "no document was answered")
@@ -192,14 +194,14 @@ def _task_score(
         group=task.group,
         score=next(iter(metrics.values()), nothing),
         metrics=metrics,
-        n=len(rows),
+        n=len(outcome.documents),
         expected=expected,
         rates={
             "unparsed": 0.0,
             "empty": sum(row.answer.text is not None and not row.answer.text.strip() for row in rows)
             / max(len(rows), 1),
             "truncated": sum(row.answer.finish_reason == "length" for row in rows) / max(len(rows), 1),
-            "overlong": len(task.overlong) / max(expected, 1),
+            "overlong": len(overlong) / max(expected, 1),
         },
         num_fewshot=task.num_fewshot,
         shots_used=float(task.num_fewshot),

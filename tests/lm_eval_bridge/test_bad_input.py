@@ -74,6 +74,7 @@ def test_a_function_that_is_not_there_is_named(tiny_model: Path, own_cache: Path
 def test_a_task_that_runs_generated_code_is_refused(tiny_model: Path, own_cache: Path, tmp_path: Path) -> None:
     write_tasks(tmp_path / "tasks", {"unsafe": TASKS["rouge"] | {"unsafe_code": True}})
     assert "runs generated code" in refused(tiny_model, tmp_path, "unsafe").what
+    assert "runs generated code" in refused(tiny_model, tmp_path, "humaneval").what
 
 
 def test_data_that_only_the_network_has_are_named(
