@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from darumeru.errors import UserError
 from darumeru.lm_eval_bridge.versions import require_lm_eval, tasks_root
+from darumeru.tasks.registry import is_lm_eval_file
 
 SCHEMA = 2
 IGNORED = {"__pycache__", ".ipynb_checkpoints"}
@@ -79,13 +80,13 @@ def _write_cache(path: Path, found: Catalogue) -> None:
         return  # A cache folder that cannot be written costs time, nothing else.
 
 
-def read_folder(root: Path) -> Catalogue:
-    """The names that all YAML files below `root` define, by lm-eval's own rules: files in order of their path, and the
-    first file of a name counts."""
+def read_folder(root: Path, keep: Callable[[Path], bool] = lambda path: True) -> Catalogue:
+    """The names that the YAML files below `root` define, by lm-eval's own rules: files in order of their path, and the
+    first file of a name counts. keep: which files are read."""
     found = Catalogue()
     tags: dict[str, list[str]] = {}
     reader = YamlReader()
-    for path in yaml_files(root):
+    for path in filter(keep, yaml_files(root)):
         try:
             name = _named(reader.read(path), path)
         except BrokenYaml as error:
@@ -203,7 +204,7 @@ def _line(path: Path, key: str) -> int:
 
 
 def catalogue(include: Sequence[str] = ()) -> Catalogue:
-    """lm-eval's own names, overridden by those of the YAML files in `include` (files and folders).
+    """lm-eval's own names, overridden by those of lm-eval's YAML files in `include` (files and folders).
 
     UserError for a file of the user's that is broken, naming file and line.
     """
@@ -211,7 +212,9 @@ def catalogue(include: Sequence[str] = ()) -> Catalogue:
     for place in include:
         path = Path(place).expanduser().resolve()
         if path.is_dir():
-            own = read_folder(path)
+            own = read_folder(path, is_lm_eval_file)
+        elif not is_lm_eval_file(path):
+            continue
         else:
             try:
                 named = _named(YamlReader().read(path), path)

@@ -15,7 +15,6 @@ from typing import Any
 
 from darumeru.errors import UserError, near_names
 from darumeru.lm_eval_bridge.catalogue import Catalogue, Name, catalogue
-from darumeru.tasks.registry import is_lm_eval_file
 
 # lm-eval's defaults: of Python's, numpy's and torch's generators, and of the choice of few-shot examples.
 RANDOM_SEED, OTHER_SEED = 0, 1234
@@ -66,7 +65,7 @@ def resolved(patterns: Sequence[str], include: Sequence[str]) -> tuple[tuple[str
     for place in places:
         if not Path(place).exists():
             raise UserError("no such lm-eval task file or folder", place)
-    known = _catalogue(places)
+    known = catalogue(places)
     names: dict[str, None] = {}
     for pattern in patterns:
         if pattern in files:
@@ -84,10 +83,6 @@ def resolved(patterns: Sequence[str], include: Sequence[str]) -> tuple[tuple[str
     return tuple(names), places
 
 
-def _catalogue(places: Sequence[str]) -> Catalogue:
-    return catalogue([place for place in places if Path(place).is_dir() or is_lm_eval_file(Path(place))])
-
-
 def _unknown(pattern: str, known: Catalogue) -> UserError:
     broken = [f"{where}: {reason}" for where, reason in known.broken.items() if pattern in Path(where).name]
     mend = f"lm-eval leaves out {broken[0]}" if broken else "see `darumeru tasks list --source lm-eval`"
@@ -102,7 +97,7 @@ def load(asked: Asked) -> Loaded:
 
     UserError for a task whose data, code or package is missing, that runs generated code, or that needs pictures.
     """
-    known = _catalogue(asked.include)
+    known = catalogue(asked.include)
     found = Loaded(names=known.names)
     with quiet():
         from lm_eval.tasks import TaskManager

@@ -108,10 +108,8 @@ def load_registry(profile: str = "darumeru", include: Sequence[str] = ()) -> Tas
         path = Path(place).expanduser()
         if not path.exists():
             raise UserError("no such task file or folder", place)
-        if path.is_dir():
-            files += _folder_files(path, place)
-        elif not is_lm_eval_file(path):
-            files.append(read_task_file(path, place))
+        found = sorted(path.glob("**/*.yaml")) if path.is_dir() else [path]
+        files += [read_task_file(one, place) for one in found if not is_lm_eval_file(one)]
     return TaskRegistry(files, profile)
 
 
@@ -125,15 +123,42 @@ def _folder_files(folder: Path, origin: str) -> Iterable[TaskFile]:
     if not folder.is_dir():
         raise UserError("no such task folder", str(folder))
     for path in sorted(folder.glob("**/*.yaml")):
-        if "lm_eval" not in path.relative_to(folder).parts and not is_lm_eval_file(path):
+        if "lm_eval" not in path.relative_to(folder).parts:
             yield read_task_file(path, origin)
+
+
+LM_EVAL_FIELDS = frozenset({"task", "include", "output_type", "dataset_path"})
 
 
 def is_lm_eval_file(path: Path) -> bool:
     """Whether a YAML file is written for lm-eval: it has lm-eval's fields and no `name`."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    fields = {line.partition(":")[0] for line in lines if ":" in line}
-    return "name" not in fields and bool(fields & {"task", "include", "output_type", "dataset_path"})
+    fields = _top_fields(path)
+    return "name" not in fields and bool(fields & LM_EVAL_FIELDS)
+
+
+def _top_fields(path: Path) -> set[str]:
+    """Field names of a YAML file, as far as it can be read; values, and tags such as `!function`, are not looked at."""
+    import yaml
+
+    fields: set[str] = set()
+    depth = nodes = 0
+    try:
+        for event in yaml.parse(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                continue
+            if isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            elif not isinstance(event, yaml.NodeEvent):
+                continue
+            if depth == 1:
+                # Keys and values of the outer mapping take turns.
+                if nodes % 2 == 0:
+                    fields.add(str(getattr(event, "value", "")))
+                nodes += 1
+    except (yaml.YAMLError, OSError, UnicodeDecodeError):
+        return fields
+    return fields
 
 
 def read_task_file(path: Path, origin: str = "") -> TaskFile:

@@ -11,7 +11,7 @@ from darumeru.errors import UserError
 from darumeru.lm_eval_bridge import catalogue, print_tasks
 from darumeru.lm_eval_bridge.catalogue import own_catalogue, read_folder
 from darumeru.lm_eval_bridge.versions import tasks_root
-from tests.lm_eval_bridge.local_tasks import GROUPS, TASKS
+from tests.lm_eval_bridge.local_tasks import GROUPS, TASKS, write_tasks
 from tests.shared_data import shared
 
 KINDS = {"TASK": "task", "PY_TASK": "python", "GROUP": "group", "TAG": "tag"}
@@ -71,9 +71,15 @@ def test_no_russian_task_that_people_know_is_missing(
     assert not wanted - {task["name"] for task in json.loads(capsys.readouterr().out)}
 
 
-def test_a_folder_of_ones_own_is_read_with_the_others(own: catalogue.Catalogue, local_tasks: Path) -> None:
-    found = catalogue.catalogue([str(local_tasks)]).names
-    assert found.keys() >= {*TASKS, *GROUPS, "belebele_rus_Cyrl"}
+def test_a_folder_of_ones_own_is_read_with_the_others_and_may_hold_darumerus_tasks(
+    own: catalogue.Catalogue, tmp_path: Path
+) -> None:
+    folder = write_tasks(tmp_path)
+    (folder / "darumerus.yaml").write_text("name: x/y\ngroup: group_of_mine\nmethod: choice\n")
+    (folder / "in_json.yaml").write_text(json.dumps({"task": "in_json", "output_type": "generate_until"}))
+    found = catalogue.catalogue([str(folder)]).names
+    assert found.keys() >= {*TASKS, *GROUPS, "in_json", "belebele_rus_Cyrl"}
+    assert "group_of_mine" not in found
     assert found["python_task"].kind == "python"
 
 
