@@ -1,0 +1,1 @@
+"""Boards, comparisons and reports of runs: values first, then renderers."""
