@@ -16,7 +16,8 @@ class EngineOptions:
     model: a folder (already resolved from the Hub cache) or a server's address. tokenizer: a folder, default
     the model's. dtype: "auto", "float32", "bfloat16", "float16". max_model_len: total tokens of prompt and
     answer. lora: a PEFT adapter folder. extra: --engine-args, passed to the engine as they are.
-    log_file: where the engine's own logs go.
+    log_file: where the engine's own logs go. own_process: run in a child process even without data parallelism.
+    devices: accelerators of the child processes, as CUDA_VISIBLE_DEVICES takes them.
     """
 
     model: str
@@ -32,6 +33,8 @@ class EngineOptions:
     batch_size: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     log_file: str | None = None
+    own_process: bool = False
+    devices: str | None = None
 
 
 @runtime_checkable

@@ -5,16 +5,17 @@ from __future__ import annotations
 import gc
 import importlib.util
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from darumeru.engines.answers import GeneratedText, misfit
 from darumeru.engines.order import Numbered, grouped
 from darumeru.engines.protocol import EngineOptions
 from darumeru.engines.request import Answer, Choice, Request
 from darumeru.engines.vllm_questions import question
+from darumeru.engines.vllm_reload import reload_weights
 from darumeru.engines.vllm_setup import (
     MOST_TOP_K,
     EngineLog,
@@ -25,12 +26,15 @@ from darumeru.engines.vllm_setup import (
 )
 from darumeru.errors import UserError
 
+if TYPE_CHECKING:
+    import torch
+
 
 class VllmEngine:
     """`llm_engine` is vLLM's own LLMEngine, driven step by step; nobody else may have requests in it.
 
     It can live inside a training process: its start leaves random states, threads, gc and environment as they were.
-    With data_parallel > 1 there is no `llm_engine`: each replica is a VllmEngine in a child process.
+    With data_parallel > 1 or own_process there is no `llm_engine`: each replica is a VllmEngine in a child process.
     """
 
     name = "vllm"
@@ -47,7 +51,7 @@ class VllmEngine:
             self.limits = ("vLLM cannot score continuations through an adapted lm_head: no extractive summarization",)
         self.llm_engine: Any = None
         self._replicas: Any = None
-        if options.data_parallel > 1:
+        if options.data_parallel > 1 or options.own_process:
             from darumeru.engines.vllm_replicas import Replicas
 
             self._replicas = Replicas(options)
@@ -96,6 +100,17 @@ class VllmEngine:
         source = (question(group, self.text, self.max_model_len) for group in groups)
         stepping = _eager if self.llm_engine.vllm_config.model_config.enforce_eager else None
         return Stream(self.llm_engine, source, self._nans, self._lora, stepping).answers()
+
+    def reload(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+        """Answer with these weights from now on: names and shapes of a checkpoint of the model that was loaded.
+
+        ReloadFailed when they are refused; the engine is of no use then.
+        """
+        if self._replicas is not None:
+            self._replicas.reload(weights)
+        else:
+            with self.log.redirected():
+                reload_weights(self.llm_engine, weights)
 
     def close(self) -> None:
         """Give memory and child processes back; may be called twice."""

@@ -10,20 +10,39 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import os
+import sys
+import types
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from darumeru.engines.order import Numbered
 from darumeru.engines.protocol import EngineDied, EngineOptions
 from darumeru.engines.request import Answer
+from darumeru.engines.vllm_reload import ReloadFailed
+from darumeru.engines.weight_parts import read_part, weight_parts
 from darumeru.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 # Groups sent to a replica at a time.
 PORTION = 16
+# A launcher's description of the process group that the parent belongs to and a replica does not.
+_LAUNCHED = (
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "GROUP_RANK",
+    "ROLE_RANK",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +86,18 @@ class Done:
     pass
 
 
+@dataclass(frozen=True)
+class Reload:
+    """Parent to child: take new weights; the child asks with More for each part of them."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Parent to child: the file of one part (weight_parts.py), or None: that was all."""
+
+    path: Path | None
+
+
 class Replicas:
     """The children of one engine. A replica that dies ends the call with EngineDied; answers before it stay."""
 
@@ -77,7 +108,7 @@ class Replicas:
         for number in range(options.data_parallel):
             mine, theirs = context.Pipe()
             child = context.Process(target=serve, args=(theirs, _of_replica(options, number)), name=f"replica-{number}")
-            with _devices(options, number):
+            with _surroundings(options, number):
                 child.start()
             theirs.close()
             self._processes.append(child)
@@ -113,6 +144,24 @@ class Replicas:
                         yield message
         finally:
             self._stop(busy)
+
+    def reload(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+        """Give every replica these weights; ReloadFailed when one cannot take them (close all of them then)."""
+        for pipe in self._pipes:
+            pipe.send(Reload())
+        self._ready_for_more()
+        for path in weight_parts(weights):
+            for pipe in self._pipes:
+                pipe.send(Weights(path))
+            self._ready_for_more()
+        for pipe in self._pipes:
+            pipe.send(Weights(None))
+        self._ready_for_more()
+
+    def _ready_for_more(self) -> None:
+        for message in [self._receive(pipe) for pipe in self._pipes]:
+            if isinstance(message, Failed):
+                raise ReloadFailed(message.what)
 
     def _stop(self, busy: set[Connection]) -> None:
         """Have the replicas drop what they hold and wait until each says that it did."""
@@ -154,30 +203,36 @@ class Replicas:
 
 def _of_replica(options: EngineOptions, number: int) -> EngineOptions:
     log = f"{options.log_file}.{number}" if options.log_file else None
-    return replace(options, data_parallel=1, log_file=log)
+    return replace(options, data_parallel=1, own_process=False, log_file=log)
 
 
 @contextmanager
-def _devices(options: EngineOptions, number: int) -> Iterator[None]:
-    """The environment in which replica `number` starts: its own accelerators, its share of the processor cores."""
+def _surroundings(options: EngineOptions, number: int) -> Iterator[None]:
+    """What replica `number` inherits when it is started: its own accelerators, its share of the processor cores."""
     each = options.tensor_parallel * options.pipeline_parallel
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = options.devices or os.environ.get("CUDA_VISIBLE_DEVICES")
     devices = visible.split(",") if visible else [str(n) for n in range(each * options.data_parallel)]
     cores = max(1, len(os.sched_getaffinity(0)) // options.data_parallel)
     given = {
         "CUDA_VISIBLE_DEVICES": ",".join(devices[number * each : (number + 1) * each]),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cores)),
     }
-    before = {name: os.environ.get(name) for name in given}
+    before = {name: os.environ.get(name) for name in (*given, *_LAUNCHED)}
+    main = sys.modules["__main__"]
+    for name in _LAUNCHED:
+        os.environ.pop(name, None)
     os.environ.update(given)
+    # A child would run the user's program again as far as it is not guarded by `if __name__ == "__main__"`.
+    sys.modules["__main__"] = types.ModuleType("__main__")
     try:
         yield
     finally:
+        sys.modules["__main__"] = main
         for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
+            if value is not None:
                 os.environ[name] = value
+            else:
+                os.environ.pop(name, None)
 
 
 def serve(pipe: Connection, options: EngineOptions) -> None:
@@ -192,15 +247,28 @@ def serve(pipe: Connection, options: EngineOptions) -> None:
     try:
         pipe.send(Ready(engine.max_model_len))
         while True:
-            pipe.recv()
-            _answer(pipe, engine)
+            if isinstance(pipe.recv(), Reload):
+                engine.reload(_sent_weights(pipe))
+            else:
+                _answer(pipe, engine)
             pipe.send(Done())
+    except ReloadFailed as error:
+        pipe.send(Failed(str(error), options.model, ""))
     except EngineDied as error:
         pipe.send(Died(str(error)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the parent has closed its end or is gone
     finally:
         engine.close()
+
+
+def _sent_weights(pipe: Connection) -> Iterator[tuple[str, torch.Tensor]]:
+    while True:
+        pipe.send(More())
+        message = pipe.recv()
+        if message.path is None:
+            return
+        yield from read_part(message.path)
 
 
 def _answer(pipe: Connection, engine: Any) -> None:

@@ -1,0 +1,41 @@
+"""New weights for a running vLLM engine, without a checkpoint and without a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+class ReloadFailed(Exception):
+    """The engine could not take the weights and must not be used any more; the message says why in one line."""
+
+
+def reload_weights(llm_engine: Any, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+    """Put `weights` (names and shapes of a checkpoint of the engine's own architecture) into vLLM's LLMEngine.
+
+    The prefix cache is emptied: keys and values of old weights would be used silently. The engine must have no request
+    in flight. ReloadFailed when vLLM refuses a tensor.
+    """
+    try:
+        llm_engine.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights)})
+        llm_engine.apply_model(_refresh_tied_head)
+    except (RuntimeError, ValueError, AssertionError, KeyError, AttributeError, TypeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ReloadFailed(f"vLLM refused the weights: {reason}") from error
+    if not llm_engine.reset_prefix_cache():
+        raise ReloadFailed("vLLM did not empty its prefix cache: requests are still in flight")
+
+
+def _refresh_tied_head(model: Any) -> None:
+    """A tied head on the CPU is a packed copy of the embeddings, which a reload leaves as it was."""
+    head, inner = getattr(model, "lm_head", None), getattr(model, "model", None)
+    embeddings = getattr(inner, "embed_tokens", None)
+    method = getattr(head, "quant_method", None)
+    if head is None or method is None or embeddings is None:
+        return
+    shared = head is embeddings or head.weight.data_ptr() == embeddings.weight.data_ptr()
+    if shared:
+        method.process_weights_after_loading(head)
