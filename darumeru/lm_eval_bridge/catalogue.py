@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from darumeru.errors import UserError
 from darumeru.lm_eval_bridge.versions import require_lm_eval, tasks_root
 from darumeru.tasks.registry import is_lm_eval_file
 
-SCHEMA = 2
+SCHEMA = 3
 IGNORED = {"__pycache__", ".ipynb_checkpoints"}
 
 
@@ -63,16 +63,22 @@ def cache_folder() -> Path:
 def _read_cache(path: Path) -> Catalogue | None:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        names = [Name(**values | {"members": tuple(values["members"])}) for values in document["names"]]
+        names = [_from_cache(*values) for values in document["names"]]
         return Catalogue({name.name: name for name in names}, dict(document["broken"]))
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
 
 
+def _from_cache(
+    name: str, kind: str, path: str | None, output: str, dataset: str, subset: str, members: list[str], unsafe: bool
+) -> Name:
+    return Name(name, kind, path, output, dataset, subset, tuple(members), unsafe)
+
+
 def _write_cache(path: Path, found: Catalogue) -> None:
     from darumeru.runs.files import write_atomically
 
-    document = {"names": [asdict(name) for name in found.names.values()], "broken": found.broken}
+    document = {"names": [astuple(name) for name in found.names.values()], "broken": found.broken}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(document, ensure_ascii=False))

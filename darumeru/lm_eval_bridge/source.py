@@ -13,7 +13,7 @@ from darumeru.errors import UserError
 from darumeru.lm_eval_bridge.chat import ChatRenderer
 from darumeru.lm_eval_bridge.instances import by_document, plain
 from darumeru.lm_eval_bridge.languages import is_in
-from darumeru.lm_eval_bridge.loading import Asked, Loaded, build_requests, load, resolved
+from darumeru.lm_eval_bridge.loading import Asked, Loaded, build_requests, forget, load, resolved
 from darumeru.lm_eval_bridge.questions import Wish, generation, questions
 from darumeru.lm_eval_bridge.tokens import TokenRules
 from darumeru.runs.options import RunOptions
@@ -29,6 +29,7 @@ class LmEvalSource:
     """patterns: names of lm-eval's tasks, groups and tags, globs, or paths of YAML files."""
 
     def __init__(self, patterns: Sequence[str], options: RunOptions) -> None:
+        forget()
         names, include = resolved(patterns, options.include)
         self.asked = Asked(names, include, options.num_fewshot, options.limit)
 

@@ -151,7 +151,7 @@ def test_the_same_command_asks_nothing_again(finished: tuple[Run, Results, Any, 
 
 def test_scoring_again_needs_no_model_and_gives_the_same(finished: tuple[Run, Results, Any, Any]) -> None:
     run = finished[0]
-    loading.load.cache_clear()
+    loading.forget()
     assert score_run(run.path, run.manifest) == run.results
 
 
