@@ -123,10 +123,15 @@ class _UsedRows:
         return out[: stop - start].copy_(target).sub_(base)
 
     def put_mixed(self, start: int, stop: int, out: torch.Tensor) -> torch.Tensor:
-        """Rows [start, stop) of S X."""
-        for low, high in blocks(stop - start, BAG_ROWS):
-            out[low:high] = self._mix(self.overlap[start + low : start + high], out.dtype)
-        return out[: stop - start]
+        """Rows [start, stop) of S X. A used token meets itself, so a row of S with one entry has it on the diagonal."""
+        part, mixed = self.overlap[start:stop], self.put_base(start, stop, out)
+        own = torch.from_numpy(self.overlap.diagonal()[start:stop]).to(out)
+        mixed.mul_(own[:, None])
+        several = np.flatnonzero(np.diff(part.indptr) > 1)
+        for low, high in blocks(len(several), BAG_ROWS):
+            chosen = several[low:high]
+            mixed[torch.from_numpy(chosen).to(out.device)] = self._mix(part[chosen], out.dtype)
+        return mixed
 
     def _mix(self, part: Any, dtype: torch.dtype) -> torch.Tensor:
         near, places = np.unique(part.indices, return_inverse=True)
