@@ -15,6 +15,8 @@ _EXPORTS = {
     "Run": "darumeru.runs.run",
     "UserError": "darumeru.errors",
     "RunFailed": "darumeru.errors",
+    "DarumeruCallback": "darumeru.training.callback",
+    "LiveOptions": "darumeru.training.live_engine",
     "lm_eval_model": "darumeru.lm_eval_bridge",
 }
 __all__ = sorted(_EXPORTS)

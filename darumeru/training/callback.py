@@ -1,0 +1,325 @@
+"""DarumeruCallback: the benchmark inside any transformers or trl Trainer."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from transformers import EarlyStoppingCallback, TrainerCallback
+
+from darumeru.engines.model_files import CONTEXT_KEYS
+from darumeru.errors import RunFailed, UserError
+from darumeru.prompts.builder import PromptOptions
+from darumeru.runs.options import RunOptions
+from darumeru.runs.progress import Silent
+from darumeru.runs.score import BENCHMARK_TASKS
+from darumeru.training.curve import CURVE, MEAN, MICRO_AVG, Point, add_point, read_curve, scores_of, write_curve
+from darumeru.training.live_engine import LiveEngine, LiveOptions
+from darumeru.training.live_evaluation import LiveEvaluation
+from darumeru.training.live_weights import checkpoint_weights, is_sharded, unwrapped
+from darumeru.training.ranks import on_first, patience
+from darumeru.training.schedule import Clock, Schedule
+
+PREFIX = "eval_darumeru/"
+MOST_FAILURES = 3
+log = logging.getLogger("darumeru")
+
+
+class DarumeruCallback(TrainerCallback):  # type: ignore[misc]
+    """Scores the model while it is trained, on a fixed subset of the benchmark.
+
+    tasks, data, profile, num_fewshot, max_length, system_prompt, thinking: as in `darumeru run`. limit: records of each
+    task, drawn once with `seed` and evenly over subjects and right answers. every_steps, at_saves, share, at_start,
+    at_end: when (schedule.Schedule); at the end of training alone when nothing is said. output: where curve.jsonl,
+    curve.png and a run folder for each point go; default <output_dir>/darumeru. live: the engine's options.
+    early_stopping_patience: stop after that many evaluations in a row without a better metric_for_best_model.
+
+    Scores go to the Trainer's log as eval_darumeru/<name>: micro_avg (all 17 tasks), mean (of the tasks asked), groups
+    and tasks. `metric_for_best_model="darumeru/micro_avg"` works with and without an evaluation data set. What is wrong
+    with the options is a UserError when training begins; an evaluation that fails later is logged and skipped, and
+    after three in a row there are no more. Random states, gradients and training mode stay as they are.
+    """
+
+    def __init__(
+        self,
+        tasks: str | Sequence[str] = "darumeru",
+        *,
+        every_steps: int | None = None,
+        at_saves: bool = False,
+        share: float | None = None,
+        at_start: bool = True,
+        at_end: bool = True,
+        limit: int | None = 64,
+        seed: int = 0,
+        data: str = "hub",
+        profile: str = "darumeru",
+        num_fewshot: int | None = None,
+        max_length: int = 4096,
+        system_prompt: str | None = None,
+        thinking: bool = False,
+        output: str | Path | None = None,
+        live: LiveOptions | None = None,
+        early_stopping_patience: int | None = None,
+        resamples: int = 1000,
+    ) -> None:
+        self.schedule = Schedule(every_steps, at_saves, share, at_start, at_end)
+        self.options = RunOptions(
+            model="",
+            output="" if output is None else str(output),
+            tasks=tuple(tasks.split(",")) if isinstance(tasks, str) else tuple(tasks),
+            data=data,
+            profile=profile,
+            engine=(live or LiveOptions()).engine,
+            num_fewshot=num_fewshot,
+            limit=limit,
+            subset_seed=seed,
+            max_length=max_length,
+            seed=seed,
+            resamples=resamples,
+            prompts=PromptOptions(system_prompt, thinking),
+        )
+        self.live = live or LiveOptions()
+        self.early_stopping_patience = early_stopping_patience
+        self.clock = Clock()
+        self.points: list[Point] = []
+        self._trainer: Any = None
+        self._evaluation: LiveEvaluation | None = None
+        self._engine: LiveEngine | None = None
+        self._latest: tuple[int, dict[str, float]] = (-1, {})
+        self._failures = 0
+        self._told = time.monotonic()
+
+    # Events of the Trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Find everything that can be wrong; take up an earlier curve; evaluate the beginning."""
+        self.attach(_calling_trainer(self) if self._trainer is None else self._trainer)
+        model = unwrapped(self._trainer.model_wrapped)
+        tokenizer = _tokenizer(
+            kwargs.get("processing_class") or getattr(self._trainer, "processing_class", None), model
+        )
+        if not self.options.output:
+            self.options = replace(self.options, output=str(Path(args.output_dir) / "darumeru"))
+        name = Path(str(getattr(model.config, "_name_or_path", "") or args.output_dir)).name
+        self.options = replace(self.options, model=name)
+        on_first(lambda: self._prepare(model, tokenizer, state.global_step))
+        self._check_best(args)
+        if self.schedule.at_start and not any(point.step == state.global_step for point in self.points):
+            self._evaluate(args, state, control)
+        self._told = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        now = time.monotonic()
+        self.clock.training += now - self._told
+        last = state.global_step >= state.max_steps or control.should_training_stop
+        due = self.schedule.due(state.global_step, saving=control.should_save, last=last, clock=self.clock)
+        if on_first(lambda: due):
+            self._evaluate(args, state, control)
+        self._told = time.monotonic()
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
+        """Add the scores to the Trainer's own evaluation, which chooses the best checkpoint by them."""
+        if self._latest[0] != state.global_step and _wanted_metric(args):
+            self._evaluate(args, state, control)
+        if self._latest[0] == state.global_step:
+            metrics.update(self._latest[1])
+        elif _wanted_metric(args) and state.best_metric is not None:
+            # An evaluation that failed is no better than the best; without any number the Trainer would stop.
+            metrics.setdefault(str(_wanted_metric(args)), state.best_metric)
+        self._told = time.monotonic()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close the engine."""
+        if self._engine is not None:
+            self._engine.close()
+
+    def attach(self, trainer: Any) -> None:
+        """Tell the callback its Trainer; done by itself when training begins. It goes before EarlyStoppingCallback,
+        which would not see its scores otherwise."""
+        self._trainer = trainer
+        callbacks = trainer.callback_handler.callbacks
+        stopping = [place for place, one in enumerate(callbacks) if isinstance(one, EarlyStoppingCallback)]
+        if self in callbacks and stopping and stopping[0] < callbacks.index(self):
+            callbacks.remove(self)
+            callbacks.insert(stopping[0], self)
+
+    # One evaluation
+
+    @property
+    def share(self) -> float:
+        """Evaluations' part of the wall time of training so far."""
+        return self.clock.share
+
+    def _prepare(self, model: Any, tokenizer: Any, step: int) -> None:
+        context = next((getattr(model.config, key) for key in CONTEXT_KEYS if getattr(model.config, key, None)), None)
+        self._evaluation = LiveEvaluation(self.options, tokenizer, context)
+        self._tokenizer = tokenizer
+        folder = Path(self.options.output)
+        folder.mkdir(parents=True, exist_ok=True)
+        for task, reason in self._evaluation.incomplete.items():
+            log.warning("darumeru: %s will have no complete score: %s", task, reason)
+        length = self._evaluation.plan.max_length
+        self._engine = LiveEngine(self.live, folder, length, say=log.warning)
+        # What was seen after the checkpoint that training goes on from belongs to steps that are done again.
+        self.points = [point for point in read_curve(folder / CURVE) if 0 < point.step <= step]
+        write_curve(folder / CURVE, self.points)
+
+    def _evaluate(self, args: Any, state: Any, control: Any) -> None:
+        if self._failures >= MOST_FAILURES:
+            return
+        from darumeru.engines.vllm_setup import undisturbed
+
+        started = time.monotonic()
+        model = self._trainer.model_wrapped
+        try:
+            with undisturbed():
+                scores = on_first(
+                    lambda: self._ask(model, state, args), lambda: _gather(model) if is_sharded(model) else None
+                )
+        except Exception as error:  # whatever it is, training goes on
+            self._failed(error, state.global_step)
+            return
+        self.clock.evaluated(time.monotonic() - started)
+        self._failures = 0
+        self._latest = (state.global_step, {PREFIX + name: value for name, value in scores.items()})
+        should_log = control.should_log
+        self._trainer.log(dict(self._latest[1]))
+        control.should_log = should_log  # Trainer.log takes it for done, and this step's loss would be missing
+        self._judge(args, state, control)
+
+    def _ask(self, model: Any, state: Any, args: Any) -> dict[str, float]:
+        assert self._engine is not None and self._evaluation is not None
+        started = time.monotonic()
+        engine = self._engine.push(model, self._tokenizer, self._evaluation.canary)
+        pushed = time.monotonic()
+        folder = Path(self.options.output)
+        run = Path("steps") / f"step-{state.global_step:08d}"
+        wait = patience(getattr(args, "ddp_timeout", None))
+        deadline = _Deadline(wait.total_seconds()) if wait else None
+        results = self._evaluation.run(engine, folder / run, state.global_step, deadline)
+        self._engine.rest()
+        extra = {
+            "epoch": state.epoch,
+            "engine": engine.name,
+            "seconds": round(time.monotonic() - started, 3),
+            "push_seconds": round(pushed - started, 3),
+        }
+        point = Point(state.global_step, scores_of(results), results.failed, run.as_posix(), extra)
+        self.points = add_point(folder / CURVE, point)
+        for task, reason in results.failed.items():
+            if task not in self._evaluation.incomplete:
+                log.warning("darumeru: step %d has no complete score of %s: %s", state.global_step, task, reason)
+        return {name: float(score.value) for name, score in point.scores.items() if score.value is not None}
+
+    def _failed(self, error: Exception, step: int) -> None:
+        self._failures += 1
+        reason = error.line() if isinstance(error, UserError) else f"{type(error).__name__}: {error}".splitlines()[0]
+        log.warning("darumeru: the evaluation at step %d failed and is skipped: %s", step, reason)
+        log.debug("the evaluation failed", exc_info=error)
+        if self._failures >= MOST_FAILURES:
+            log.warning("darumeru: %d evaluations in a row failed: no more in this training", MOST_FAILURES)
+        if self._engine is not None:
+            self._engine.close()
+
+    # The best checkpoint
+
+    def _check_best(self, args: Any) -> None:
+        wanted = _wanted_metric(args)
+        tasks, incomplete = on_first(self._known)
+        if wanted == PREFIX + MICRO_AVG and tasks != BENCHMARK_TASKS:
+            mend = 'use tasks="darumeru", or "darumeru/mean"'
+            raise UserError(f"Micro-Avg needs all {BENCHMARK_TASKS} tasks", "metric_for_best_model", mend)
+        if wanted in (PREFIX + MICRO_AVG, PREFIX + MEAN) and incomplete:
+            task, reason = next(iter(incomplete.items()))
+            mend = "leave the task out, or choose the score of one task"
+            raise UserError(f"there will be no mean: {task}: {reason}", "metric_for_best_model", mend)
+        if self.early_stopping_patience is not None and wanted is None:
+            raise UserError(
+                "early stopping needs a score to follow",
+                "metric_for_best_model",
+                'for example TrainingArguments(metric_for_best_model="darumeru/mean")',
+            )
+
+    def _known(self) -> tuple[int, dict[str, str]]:
+        """Number of tasks, and those that are known to stay incomplete."""
+        assert self._evaluation is not None
+        return len(self._evaluation.plan.tasks), self._evaluation.incomplete
+
+    def _judge(self, args: Any, state: Any, control: Any) -> None:
+        """Choose the best checkpoint where the Trainer evaluates nothing itself, and stop early."""
+        wanted = _wanted_metric(args)
+        value = self._latest[1].get(wanted) if wanted else None
+        if value is None:
+            return
+        if not control.should_evaluate and _better(args, value, state.best_metric):
+            state.best_metric, state.best_global_step = value, state.global_step
+            if state.global_step:
+                control.should_save = True
+        if self.early_stopping_patience is not None:
+            logged = [entry[wanted] for entry in state.log_history if wanted in entry]
+            best = max(range(len(logged)), key=lambda place: (_sign(args) * logged[place], -place))
+            if len(logged) - 1 - best >= self.early_stopping_patience:
+                control.should_training_stop = True
+
+
+def _gather(model: Any) -> None:
+    """Take part in the gathering of a sharded model."""
+    for _ in checkpoint_weights(model, keep=False):
+        pass
+
+
+def _calling_trainer(callback: TrainerCallback) -> Any:
+    """The Trainer whose event this is: callbacks are told everything but that, and `Trainer.log` is the way to
+    TensorBoard, W&B and MLflow."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        found = frame.f_locals.get("self")
+        handler = getattr(found, "callback_handler", None)
+        if handler is not None and callback in handler.callbacks:
+            return found
+        frame = frame.f_back  # type: ignore[assignment]
+    raise UserError("the Trainer was not found", "DarumeruCallback", "call callback.attach(trainer) before train()")
+
+
+def _tokenizer(processing_class: Any, model: Any) -> Any:
+    """The tokenizer that the Trainer holds, or the one that lies beside the model."""
+    found = getattr(processing_class, "tokenizer", processing_class)
+    if found is not None and hasattr(found, "save_pretrained"):
+        return found
+    from darumeru.prompts.builder import load_tokenizer
+
+    folder = str(getattr(model.config, "_name_or_path", ""))
+    if not folder or not Path(folder).is_dir():
+        raise UserError("the tokenizer is not known", "DarumeruCallback", "pass Trainer(processing_class=tokenizer)")
+    return load_tokenizer(folder)
+
+
+def _wanted_metric(args: Any) -> str | None:
+    name = getattr(args, "metric_for_best_model", None) or ""
+    full = name if name.startswith("eval_") else f"eval_{name}"
+    return full if full.startswith(PREFIX) else None
+
+
+def _sign(args: Any) -> int:
+    return -1 if args.greater_is_better is False else 1
+
+
+def _better(args: Any, value: float, best: float | None) -> bool:
+    return best is None or _sign(args) * value > _sign(args) * best
+
+
+class _Deadline(Silent):
+    """Ends an evaluation before the other ranks lose patience."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.end = time.monotonic() + seconds
+
+    def advance(self, task: str) -> None:
+        if time.monotonic() > self.end:
+            raise RunFailed(f"it took more than {self.seconds:.0f} s, and other ranks wait (ddp_timeout)")

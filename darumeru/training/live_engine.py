@@ -1,0 +1,226 @@
+"""One inference engine that follows a model in training: current weights, no checkpoint, no restart."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from darumeru.engines.protocol import Engine, EngineDied, EngineOptions
+from darumeru.engines.request import Answer, Continue, Request
+from darumeru.engines.vllm_reload import ReloadFailed
+from darumeru.errors import UserError
+from darumeru.training.live_weights import checkpoint_weights, is_sharded, signature, unwrapped
+from darumeru.training.ranks import several
+
+if TYPE_CHECKING:
+    import torch
+
+    Weights = Iterable[tuple[str, torch.Tensor]]
+
+CANARY_TOKENS = 64
+# Mean difference of log-probabilities between the engine and the model in training that rounding can explain.
+TOLERANCE = {"float32": 0.005, "bfloat16": 0.15, "float16": 0.05}
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """engine: "vllm" or "transformers" (the training model itself answers). own_process: keep vLLM in a child process;
+    None: only where there are several ranks, where vLLM cannot live in a trainer. devices: of the child, for example
+    "1". between: what happens to the engine's memory between evaluations: "keep", "sleep" (GPU memory is given back
+    and taken again) or "close"; None: sleep on a GPU, keep on a CPU. engine_args: vLLM's own."""
+
+    engine: str = "vllm"
+    own_process: bool | None = None
+    devices: str | None = None
+    data_parallel: int = 1
+    between: str | None = None
+    engine_args: dict[str, Any] = field(default_factory=dict)
+
+
+class LiveEngine:
+    """Give it the model with `push` (all ranks of a sharded model together), then ask the engine that it returns.
+
+    folder: its own, for the description of the model that vLLM reads (no weights) and for the engine's log. say: told
+    one line when it has to do something else than it was asked. pushes: (seconds, bytes) of each push.
+    """
+
+    def __init__(
+        self, options: LiveOptions, folder: Path, max_model_len: int, say: Callable[[str], None] = print
+    ) -> None:
+        self.options = options
+        self.folder = folder
+        self.max_model_len = max_model_len
+        self.say = say
+        self.pushes: list[tuple[float, int]] = []
+        self.engine: Any = None
+        self._taken: Any = None
+        self._fallback = options.engine == "transformers"
+
+    def push(self, model: Any, tokenizer: Any, canary: Sequence[int] = ()) -> Engine:
+        """The engine with the model's current weights. canary: token ids of some prompt; their log-probabilities are
+        compared with those of the model itself, and an engine that differs is started anew from a saved checkpoint."""
+        if self._fallback:
+            return self._transformers(model, tokenizer)
+        try:
+            if is_sharded(model):
+                canary = ()
+            self._push(model, tokenizer)
+            if canary and not self._agrees(model, tokenizer, canary):
+                self.say("the running engine differs from the model in training: starting it anew from saved weights")
+                self._push(model, tokenizer, restart=True)
+                if not self._agrees(model, tokenizer, canary):
+                    raise ReloadFailed("vLLM computes other log-probabilities than the model in training")
+        except (UserError, ReloadFailed, EngineDied) as error:
+            self.close()
+            if is_sharded(model):
+                raise
+            reason = error.line() if isinstance(error, UserError) else str(error)
+            self.say(f"vLLM cannot be used here ({reason}): evaluating with the transformers engine, which is slower")
+            self._fallback = True
+            return self._transformers(model, tokenizer)
+        engine: Engine = self.engine
+        return engine
+
+    def rest(self) -> None:
+        """Give memory back until the next push, as the options say."""
+        if self.engine is None or self._fallback:
+            return
+        between = self.options.between or ("sleep" if _on_gpu() else "keep")
+        if between == "close":
+            self.close()
+        elif between == "sleep" and _on_gpu() and self.engine.llm_engine is not None:
+            self.engine.llm_engine.sleep(2)
+
+    def close(self) -> None:
+        """End the engine; may be called twice, and `push` starts a new one."""
+        if self.engine is not None:
+            self.engine.close()
+        self.engine = self._taken = None
+
+    # The way of the weights
+
+    def _push(self, model: Any, tokenizer: Any, restart: bool = False) -> None:
+        """Weights into the running engine, or into a new one. All of them are always read: other ranks may gather."""
+        weights = _Counted(checkpoint_weights(model))
+        saved = restart or _reloads_wrongly(model)
+        started = time.perf_counter()
+        try:
+            if saved or self.engine is None or signature(model) != self._taken:
+                self._start(model, tokenizer, weights if saved else None)
+            elif _on_gpu() and self.engine.llm_engine is not None and self.engine.llm_engine.is_sleeping():
+                self.engine.llm_engine.wake_up()
+            if not saved:
+                started = time.perf_counter()
+                self.engine.reload(weights)
+        finally:
+            weights.drain()
+        self.pushes.append((time.perf_counter() - started, weights.bytes))
+
+    def _start(self, model: Any, tokenizer: Any, weights: Weights | None) -> None:
+        """A new engine on saved weights, or on none: those come by `reload`."""
+        from darumeru.engines import load_engine
+
+        self.close()
+        shell = self.folder / "model"
+        write_shell(model, tokenizer, shell, weights)
+        extra = dict(self.options.engine_args)
+        if weights is None:
+            extra["load_format"] = "dummy"
+        if _on_gpu():
+            extra.setdefault("enable_sleep_mode", True)
+            extra.setdefault("gpu_memory_utilization", 0.3)
+        own_process = self.options.own_process
+        options = EngineOptions(
+            model=str(shell),
+            max_model_len=self.max_model_len,
+            data_parallel=self.options.data_parallel,
+            own_process=several() or self.options.devices is not None if own_process is None else own_process,
+            devices=self.options.devices,
+            extra=extra,
+            log_file=str(self.folder / "engine.log"),
+        )
+        self.engine = load_engine("vllm", options)
+        self._taken = signature(model)
+
+    def _agrees(self, model: Any, tokenizer: Any, canary: Sequence[int]) -> bool:
+        """Whether engine and model give the same log-probabilities to the tokens of `canary`."""
+        ids = tuple(canary[: CANARY_TOKENS + 1])
+        if len(ids) < 2:
+            return True
+        request = Request(ids[:1], Continue(ids[1:]), "")
+        live, own = (self._logprobs(engine, request) for engine in (self.engine, self._transformers(model, tokenizer)))
+        dtype = str(unwrapped(model).dtype).removeprefix("torch.")
+        mean = sum(abs(one - other) for one, other in zip(live, own, strict=True)) / len(live)
+        return mean < TOLERANCE.get(dtype, 0.15)
+
+    def _logprobs(self, engine: Engine, request: Request) -> Sequence[float]:
+        answers: list[Answer] = [answer for _, answer in engine.answer([request])]
+        if answers[0].logprobs is None:
+            raise ReloadFailed(answers[0].error or "vLLM gave no log-probabilities")
+        return answers[0].logprobs
+
+    def _transformers(self, model: Any, tokenizer: Any) -> Engine:
+        from darumeru.engines.transformers_engine import TransformersEngine
+
+        inner = unwrapped(model)
+        if is_sharded(model):
+            raise UserError("a sharded model cannot answer by itself", "engine", "evaluate with the vLLM engine")
+        return TransformersEngine.from_model(inner, tokenizer, self.max_model_len)
+
+
+class _Counted:
+    """Passes weights on, counts their bytes, and can be read to its end when its reader stops early: the other ranks
+    gather as long as there is something to gather."""
+
+    def __init__(self, named: Any) -> None:
+        self.named = iter(named)
+        self.bytes = 0
+
+    def __iter__(self) -> _Counted:
+        return self
+
+    def __next__(self) -> tuple[str, Any]:
+        name, tensor = next(self.named)
+        self.bytes += tensor.nbytes
+        return name, tensor
+
+    def drain(self) -> None:
+        for _ in self.named:
+            pass
+
+
+def write_shell(model: Any, tokenizer: Any, folder: Path, weights: Weights | None = None) -> None:
+    """Write config, generation config and tokenizer of the model, and `weights` if there are any."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    inner = unwrapped(model)
+    base = inner.get_base_model() if hasattr(inner, "peft_config") else inner
+    config = copy.deepcopy(base.config)
+    config.dtype, config.architectures = base.dtype, [type(base).__name__.removeprefix("FSDP")]
+    config.save_pretrained(folder)
+    if getattr(base, "generation_config", None) is not None:
+        base.generation_config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    if weights is not None:
+        from safetensors.torch import save_file
+
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights}
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _reloads_wrongly(model: Any) -> bool:
+    """Mixtures of experts on a CPU answer wrongly after a reload: they get a new engine each time."""
+    config = unwrapped(model).config
+    experts = any(getattr(config, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts"))
+    return experts and not _on_gpu()
+
+
+def _on_gpu() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())
