@@ -109,7 +109,7 @@ class DarumeruCallback(TrainerCallback):  # type: ignore[misc]
         self.options = replace(self.options, model=name)
         on_first(lambda: self._prepare(model, tokenizer, state.global_step))
         self._check_best(args)
-        if self.schedule.at_start and not any(point.step == state.global_step for point in self.points):
+        if self.schedule.at_start and state.global_step == 0:
             self._evaluate(args, state, control)
         self._told = time.monotonic()
 
@@ -166,7 +166,7 @@ class DarumeruCallback(TrainerCallback):  # type: ignore[misc]
         length = self._evaluation.plan.max_length
         self._engine = LiveEngine(self.live, folder, length, say=log.warning)
         # What was seen after the checkpoint that training goes on from belongs to steps that are done again.
-        self.points = [point for point in read_curve(folder / CURVE) if 0 < point.step <= step]
+        self.points = [point for point in read_curve(folder / CURVE) if step and point.step <= step]
         write_curve(folder / CURVE, self.points)
 
     def _evaluate(self, args: Any, state: Any, control: Any) -> None:

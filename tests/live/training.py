@@ -55,7 +55,7 @@ def main() -> None:
     model, output = Path(sys.argv[1]), Path(sys.argv[2])
     settings = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
     callback = DarumeruCallback(TASKS, every_steps=2, limit=6, data="bundled", live=LiveOptions(**settings))
-    made = trainer(model, output, [callback], save_strategy="steps", save_steps=3)
+    made = trainer(model, output, [callback], save_strategy="steps", save_steps=3, learning_rate=0.01)
     made.train(resume_from_checkpoint=True if list(output.glob("checkpoint-*")) else None)
     if made.is_world_process_zero():
         (output / "losses.json").write_text(json.dumps(losses(made)))
