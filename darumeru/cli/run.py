@@ -67,6 +67,7 @@ def run(
     export: Annotated[str | None, typer.Option(help='"lm-eval": also write results in lm-eval\'s schema.')] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json on stdout.")] = False,
 ) -> None:
+    from darumeru.cli.arguments import engine_arguments, patterns, shots
     from darumeru.cli.progress import make_progress
     from darumeru.engines.protocol import EngineOptions
     from darumeru.errors import UserError
@@ -81,11 +82,11 @@ def run(
     options = RunOptions(
         model=model,
         output=output or f"runs/{_folder_name(model)}",
-        tasks=_patterns(tasks),
+        tasks=patterns(tasks),
         data=data,
         profile=profile,
         engine=engine,
-        num_fewshot=_shots(num_fewshot),
+        num_fewshot=shots(num_fewshot),
         limit=limit,
         max_length=max_length,
         seed=seed,
@@ -104,7 +105,7 @@ def run(
             lora=lora,
             trust_remote_code=trust_remote_code,
             batch_size=batch_size,
-            extra=_engine_args(engine_args),
+            extra=engine_arguments(engine_args),
         ),
     )
     progress = make_progress()
@@ -132,41 +133,6 @@ def _show(finished: Any, as_json: bool) -> None:
         return
     Console().print(result_table(finished.results))
     print(f"stored in {finished.path}", file=sys.stderr)
-
-
-def _patterns(tasks: str) -> tuple[str, ...]:
-    from darumeru.errors import UserError
-
-    patterns = tuple(part.strip() for part in tasks.split(",") if part.strip())
-    if not patterns:
-        raise UserError("no task is named", "--tasks", "see `darumeru tasks list`")
-    return patterns
-
-
-def _shots(value: str) -> int | None:
-    from darumeru.errors import UserError
-
-    if value == "auto":
-        return None
-    if not value.isdigit():
-        raise UserError(f"`{value}` is neither auto nor a number from 0", "--num-fewshot")
-    return int(value)
-
-
-def _engine_args(value: str | None) -> dict[str, Any]:
-    import json
-
-    from darumeru.errors import UserError
-
-    if value is None:
-        return {}
-    try:
-        parsed = json.loads(value)
-    except ValueError as error:
-        raise UserError(f"is not JSON: {error}", "--engine-args") from error
-    if not isinstance(parsed, dict):
-        raise UserError("must be a JSON object", "--engine-args")
-    return parsed
 
 
 def _folder_name(model: str) -> str:

@@ -16,6 +16,7 @@ CURVE = "curve.jsonl"
 PICTURE = "curve.png"
 MEAN = "mean"
 MICRO_AVG = "micro_avg"
+TITLES = {MICRO_AVG: "Micro-Avg", MEAN: "mean of the tasks"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def read_curve(path: Path) -> list[Point]:
 def write_curve(path: Path, points: Iterable[Point]) -> None:
     """Replace the file by these points, and draw them beside it."""
     kept = sorted(points, key=lambda point: point.step)
-    write_atomically(path, "".join(json.dumps(_to_json(point), ensure_ascii=False) + "\n" for point in kept))
+    write_atomically(path, "".join(point_to_json(point) + "\n" for point in kept))
     if kept:
         draw(kept, path.with_name(PICTURE))
 
@@ -102,7 +103,7 @@ def draw(points: Sequence[Point], path: Path, title: str = "") -> None:
         steps = [step for step, _ in part]
         values = [score.value or 0.0 for _, score in part]
         thick = name == main
-        label = {MICRO_AVG: "Micro-Avg", MEAN: "mean of the tasks"}.get(name, name)
+        label = TITLES.get(name, name)
         line = axes.plot(steps, values, label=label, linewidth=2.6 if thick else 1.1, marker="o", markersize=3)[0]
         if thick and len(part) > 1:
             low = [value if score.low is None else score.low for value, (_, score) in zip(values, part, strict=True)]
@@ -125,9 +126,23 @@ def _lines(points: Sequence[Point]) -> list[str]:
     return aggregates + (groups or tasks[:12])
 
 
-def _to_json(point: Point) -> dict[str, Any]:
+def point_to_json(point: Point) -> str:
+    """One line of curve.jsonl, without its end."""
     scores = {name: score.to_dict() for name, score in point.scores.items()}
-    return {"step": point.step, **point.extra, "scores": scores, "failed": dict(point.failed), "run": point.run}
+    values = {"step": point.step, **point.extra, "scores": scores, "failed": dict(point.failed), "run": point.run}
+    return json.dumps(values, ensure_ascii=False)
+
+
+def point_line(point: Point) -> str:
+    """One line for people: the aggregate with its interval, then groups (or tasks), then what failed."""
+    parts = []
+    for name in _lines([point]):
+        score = point.scores[name]
+        interval = f" [{score.low:.3f}, {score.high:.3f}]" if score.low is not None and score.high is not None else ""
+        main = point.main is not None and name == point.main[0]
+        parts.append(f"{TITLES.get(name, name)} {score.value:.3f}{interval if main else ''}")
+    parts += [f"{task} failed: {reason}" for task, reason in point.failed.items()]
+    return f"step {point.step}: " + ", ".join(parts)
 
 
 def _from_json(values: dict[str, Any]) -> Point:

@@ -1,0 +1,85 @@
+"""One engine for many checkpoints of the same model: new weights instead of a new start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from darumeru.engines import load_engine
+from darumeru.engines.protocol import Engine, EngineOptions
+from darumeru.engines.vllm_reload import ReloadFailed
+from darumeru.engines.weight_files import find_weights, read_header, read_json
+
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+_TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json")
+
+
+class KeptEngine:
+    """`load` is what darumeru.runs.evaluate.run takes in the place of load_engine; `close` ends the engine."""
+
+    def __init__(self) -> None:
+        self.engine: Any = None
+        self.starts = 0
+        self._key: Any = None
+
+    def load(self, name: str, options: EngineOptions) -> Engine:
+        """An engine with the weights of options.model: the running one if only they differ."""
+        key = _key(name, options)
+        if self.engine is not None and key is not None and key == self._key:
+            try:
+                self.engine.reload(_stored_weights(Path(options.model)))
+            except ReloadFailed:
+                self.close()
+        else:
+            self.close()
+        if self.engine is None:
+            self.engine = load_engine(name, options)
+            self._key = key
+            self.starts += 1
+        engine: Engine = _Borrowed(self.engine)
+        return engine
+
+    def close(self) -> None:
+        """End the engine; may be called twice."""
+        if self.engine is not None:
+            self.engine.close()
+        self.engine = self._key = None
+
+
+class _Borrowed:
+    """The engine, which its borrower cannot close."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def close(self) -> None:
+        pass
+
+
+def _key(name: str, options: EngineOptions) -> Any:
+    """What must be equal for weights to be exchanged; None where that is not possible."""
+    folder = Path(options.model)
+    config = read_json(folder / "config.json")
+    if name != "vllm" or options.lora or config.get("quantization_config") or any(config.get(n) for n in _EXPERTS):
+        return None
+    tokenizer = Path(options.tokenizer or options.model)
+    words = tuple((tokenizer / file).read_bytes() for file in _TOKENIZER if (tokenizer / file).is_file())
+    stable = {key: value for key, value in config.items() if key not in ("_name_or_path", "transformers_version")}
+    shapes = {name: one["shape"] for path in find_weights(folder) for name, one in _tensors(path).items()}
+    return replace(options, model="", tokenizer=None, log_file=None), words, stable, shapes
+
+
+def _tensors(path: Path) -> Mapping[str, Any]:
+    return {name: one for name, one in read_header(path).items() if name != "__metadata__"}
+
+
+def _stored_weights(folder: Path) -> Iterator[tuple[str, Any]]:
+    from darumeru.engines.weight_parts import read_part
+
+    for path in find_weights(folder):
+        yield from read_part(path)

@@ -1,0 +1,122 @@
+"""Checkpoints scored from outside, with real vLLM."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from darumeru.cli.main import app
+from darumeru.errors import UserError
+from darumeru.runs.options import RunOptions
+from darumeru.training.curve import read_curve
+from darumeru.training.watch import Watcher, WatchOptions
+from tests.tiny_models import make_model
+
+TASKS = ("darumeru/parus", "darumeru/cp_sent_ru")
+
+
+def options(folder: Path, output: Path, **settings: Any) -> WatchOptions:
+    run = RunOptions(model="", output=str(output), tasks=TASKS, data="bundled", limit=4, subset_seed=0)
+    return WatchOptions(folder, run, **{"poll": 0.2, **settings})
+
+
+class Notes:
+    """A progress display that keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return (lambda text: self.notes.append(text)) if name == "note" else (lambda *_: None)
+
+
+def test_checkpoints_are_scored_as_they_appear(tmp_path: Path) -> None:
+    """One is there, one is being written for a while, one is cut off, the last comes while we watch."""
+    folder, output = tmp_path / "training", tmp_path / "out"
+    make_model(folder / "checkpoint-1", seed=1)
+    make_model(folder / "checkpoint-10", seed=2)
+    weights = folder / "checkpoint-10" / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:1000])
+    make_model(folder / "checkpoint-5", seed=3)
+    broken = folder / "checkpoint-5" / "model.safetensors"
+    broken.write_bytes(broken.read_bytes()[:5000])
+    (folder / "logs").mkdir()
+
+    def trainer() -> None:
+        for length in range(1000, len(whole), 100_000):
+            weights.write_bytes(whole[:length])
+            time.sleep(0.15)
+        weights.write_bytes(whole)
+        time.sleep(6)
+        make_model(folder / "incoming", seed=4)
+        (folder / "incoming").rename(folder / "checkpoint-20")
+
+    writing = threading.Thread(target=trainer)
+    writing.start()
+    notes = Notes()
+    watcher = Watcher(options(folder, output, until_step=20), notes)
+    points = list(watcher.points())
+    writing.join()
+    assert [point.step for point in points] == [1, 10, 20]
+    assert list(watcher.broken) == ["checkpoint-5"]
+    assert [note for note in notes.notes if "checkpoint-5" in note and "skipped" in note]
+    assert watcher.engine.starts == 1
+    assert [point.step for point in read_curve(output / "curve.jsonl")] == [1, 10, 20]
+
+    # The weights that were exchanged in the running engine answer as a new engine does.
+    from darumeru import evaluate, load_run
+
+    live = load_run(output / "steps" / "step-00000020")
+    fresh = evaluate(
+        str(folder / "checkpoint-20"), TASKS, output=tmp_path / "fresh", data="bundled", limit=4, subset_seed=0
+    )
+    for task in TASKS:
+        ours, theirs = ({row.id: row.answer for row in run.rows(task)} for run in (live, fresh))
+        assert ours.keys() == theirs.keys()
+        for name, answer in ours.items():
+            assert answer.text == theirs[name].text
+            assert dict(answer.probabilities or {}) == pytest.approx(dict(theirs[name].probabilities or {}), abs=1e-6)
+
+    # Again: only what has been mended since is asked.
+    shutil.rmtree(folder / "checkpoint-5")
+    make_model(folder / "checkpoint-5", seed=3)
+    again = Watcher(options(folder, output, once=True))
+    assert [point.step for point in again.points()] == [5]
+    assert [point.step for point in read_curve(output / "curve.jsonl")] == [1, 5, 10, 20]
+
+
+def test_the_command(tmp_path: Path) -> None:
+    folder, output = tmp_path / "training", tmp_path / "out"
+    make_model(folder / "checkpoint-3")
+    (folder / "checkpoint-4").mkdir()
+    arguments = ["watch", str(folder), "--once", "--data", "bundled", "--limit", "2", "--tasks", ",".join(TASKS)]
+    arguments += ["--output", str(output), "--engine", "transformers", "--json"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 1, done.output
+    assert json.loads(done.stdout.splitlines()[0])["step"] == 3
+    assert "checkpoint-4 is skipped" in done.stderr
+    assert (output / "curve.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"folder": "nowhere"}, "no such folder"),
+        ({"tasks": ("darumeru/parsu",)}, "darumeru/parus"),
+        ({"data": "/no"}, "/no"),
+    ],
+)
+def test_a_wrong_command_ends_at_once(changes: dict[str, Any], line: str, tmp_path: Path) -> None:
+    folder = tmp_path / str(changes.pop("folder", ""))
+    run = RunOptions(**{"model": "", "output": str(tmp_path / "out"), "tasks": TASKS, "data": "bundled", **changes})
+    with pytest.raises(UserError) as caught:
+        next(iter(Watcher(WatchOptions(folder, run, once=True)).points()))
+    assert line in caught.value.line()
