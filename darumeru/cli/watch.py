@@ -77,7 +77,10 @@ def watch(
             _show(point, as_json, progress)
     finally:
         progress.stop()
-    print(f"{count} checkpoints scored; curve.jsonl and curve.png are in {where}", file=sys.stderr)
+    print(
+        f"{count} {'checkpoint' if count == 1 else 'checkpoints'} scored; curve.jsonl and curve.png are in {where}",
+        file=sys.stderr,
+    )
     if watcher.broken:
         raise typer.Exit(1)
 

@@ -59,12 +59,14 @@ class Watcher:
             raise UserError("no such folder", str(self.options.folder), "give the trainer's output folder")
         self._check()
         last_news = time.monotonic()
+        waiting = False
         try:
             while True:
                 ready = self._next()
                 if ready is not None:
                     point = self._score(ready)
                     last_news = time.monotonic()
+                    waiting = False
                     if point is not None:
                         yield point
                     if self.options.until_step is not None and ready.step >= self.options.until_step:
@@ -74,7 +76,9 @@ class Watcher:
                     return
                 if self.options.idle is not None and time.monotonic() - last_news > self.options.idle:
                     return
-                self.progress.phase(f"waiting for checkpoints in {self.options.folder}")
+                if not waiting:
+                    self.progress.phase(f"waiting for checkpoints in {self.options.folder}")
+                    waiting = True
                 self._sleep(min(self.options.poll, 1.0) if self.options.once else self.options.poll)
         finally:
             self.engine.close()
