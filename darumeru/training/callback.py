@@ -18,6 +18,8 @@ from darumeru.prompts.builder import PromptOptions
 from darumeru.runs.options import RunOptions
 from darumeru.runs.progress import Silent
 from darumeru.runs.score import BENCHMARK_TASKS
+from darumeru.training import best_checkpoint
+from darumeru.training.best_checkpoint import PREFIX
 from darumeru.training.curve import CURVE, MEAN, MICRO_AVG, Point, add_point, read_curve, scores_of, write_curve
 from darumeru.training.live_engine import LiveEngine, LiveOptions
 from darumeru.training.live_evaluation import LiveEvaluation
@@ -25,7 +27,6 @@ from darumeru.training.live_weights import checkpoint_weights, is_sharded, unwra
 from darumeru.training.ranks import on_first, patience
 from darumeru.training.schedule import Clock, Schedule
 
-PREFIX = "eval_darumeru/"
 MOST_FAILURES = 3
 log = logging.getLogger("darumeru")
 
@@ -124,13 +125,14 @@ class DarumeruCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
         """Add the scores to the Trainer's own evaluation, which chooses the best checkpoint by them."""
-        if self._latest[0] != state.global_step and _wanted_metric(args):
+        if self._latest[0] != state.global_step and best_checkpoint.wanted_metric(args):
             self._evaluate(args, state, control)
         if self._latest[0] == state.global_step:
             metrics.update(self._latest[1])
-        elif _wanted_metric(args) and state.best_metric is not None:
-            # An evaluation that failed is no better than the best; without any number the Trainer would stop.
-            metrics.setdefault(str(_wanted_metric(args)), state.best_metric)
+        elif wanted := best_checkpoint.wanted_metric(args):
+            # An evaluation that failed is no better than the best; without any number the Trainer would end.
+            worst = float("inf") if args.greater_is_better is False else float("-inf")
+            metrics.setdefault(wanted, worst if state.best_metric is None else state.best_metric)
         self._told = time.monotonic()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -190,7 +192,7 @@ class DarumeruCallback(TrainerCallback):  # type: ignore[misc]
         should_log = control.should_log
         self._trainer.log(dict(self._latest[1]))
         control.should_log = should_log  # Trainer.log takes it for done, and this step's loss would be missing
-        self._judge(args, state, control)
+        best_checkpoint.judge(self._latest[1], args, state, control, self.early_stopping_patience)
 
     def _ask(self, model: Any, state: Any, args: Any) -> dict[str, float]:
         assert self._engine is not None and self._evaluation is not None
@@ -226,10 +228,8 @@ class DarumeruCallback(TrainerCallback):  # type: ignore[misc]
         if self._engine is not None:
             self._engine.close()
 
-    # The best checkpoint
-
     def _check_best(self, args: Any) -> None:
-        wanted = _wanted_metric(args)
+        wanted = best_checkpoint.wanted_metric(args)
         tasks, incomplete = on_first(self._known)
         if wanted == PREFIX + MICRO_AVG and tasks != BENCHMARK_TASKS:
             mend = 'use tasks="darumeru", or "darumeru/mean"'
@@ -239,32 +239,13 @@ class DarumeruCallback(TrainerCallback):  # type: ignore[misc]
             mend = "leave the task out, or choose the score of one task"
             raise UserError(f"there will be no mean: {task}: {reason}", "metric_for_best_model", mend)
         if self.early_stopping_patience is not None and wanted is None:
-            raise UserError(
-                "early stopping needs a score to follow",
-                "metric_for_best_model",
-                'for example TrainingArguments(metric_for_best_model="darumeru/mean")',
-            )
+            mend = 'for example TrainingArguments(metric_for_best_model="darumeru/mean")'
+            raise UserError("early stopping needs a score to follow", "metric_for_best_model", mend)
 
     def _known(self) -> tuple[int, dict[str, str]]:
         """Number of tasks, and those that are known to stay incomplete."""
         assert self._evaluation is not None
         return len(self._evaluation.plan.tasks), self._evaluation.incomplete
-
-    def _judge(self, args: Any, state: Any, control: Any) -> None:
-        """Choose the best checkpoint where the Trainer evaluates nothing itself, and stop early."""
-        wanted = _wanted_metric(args)
-        value = self._latest[1].get(wanted) if wanted else None
-        if value is None:
-            return
-        if not control.should_evaluate and _better(args, value, state.best_metric):
-            state.best_metric, state.best_global_step = value, state.global_step
-            if state.global_step:
-                control.should_save = True
-        if self.early_stopping_patience is not None:
-            logged = [entry[wanted] for entry in state.log_history if wanted in entry]
-            best = max(range(len(logged)), key=lambda place: (_sign(args) * logged[place], -place))
-            if len(logged) - 1 - best >= self.early_stopping_patience:
-                control.should_training_stop = True
 
 
 def _gather(model: Any) -> None:
@@ -297,20 +278,6 @@ def _tokenizer(processing_class: Any, model: Any) -> Any:
     if not folder or not Path(folder).is_dir():
         raise UserError("the tokenizer is not known", "DarumeruCallback", "pass Trainer(processing_class=tokenizer)")
     return load_tokenizer(folder)
-
-
-def _wanted_metric(args: Any) -> str | None:
-    name = getattr(args, "metric_for_best_model", None) or ""
-    full = name if name.startswith("eval_") else f"eval_{name}"
-    return full if full.startswith(PREFIX) else None
-
-
-def _sign(args: Any) -> int:
-    return -1 if args.greater_is_better is False else 1
-
-
-def _better(args: Any, value: float, best: float | None) -> bool:
-    return best is None or _sign(args) * value > _sign(args) * best
 
 
 class _Deadline(Silent):

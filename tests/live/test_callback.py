@@ -206,6 +206,31 @@ def test_a_failing_evaluation_is_skipped_and_three_in_a_row_are_the_last(
     assert ("no more in this training" in caplog.text) == (len(expected) == 1)
 
 
+def test_a_failed_evaluation_that_was_to_choose_the_best_does_not_end_training(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    callback = DarumeruCallback(
+        TASKS, every_steps=3, limit=2, data="bundled", at_start=False, live=LiveOptions(engine="transformers")
+    )
+    made = trainer(
+        tiny_model,
+        tmp_path,
+        [callback, _Breaking(callback, range(1, 3))],
+        eval_strategy="steps",
+        eval_steps=3,
+        save_strategy="steps",
+        save_steps=3,
+        load_best_model_at_end=True,
+        metric_for_best_model="darumeru/mean",
+        greater_is_better=True,
+    )
+    made.train()
+    assert made.state.global_step == 12
+    scores = {point.step: point.scores["mean"].value for point in callback.points}
+    assert list(scores) == [6, 9, 12]
+    assert made.state.best_metric == max(value for value in scores.values() if value is not None)
+
+
 def test_vllm_that_cannot_run_is_replaced_and_said_so(
     tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

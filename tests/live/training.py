@@ -37,8 +37,14 @@ def trainer(model: Path, output: Path, callbacks: list[Any], **settings: Any) ->
         disable_tqdm=True,
         **settings,
     )
+    data = records(tokenizer)
     return Trainer(
-        network, arguments, train_dataset=records(tokenizer), processing_class=tokenizer, callbacks=callbacks
+        network,
+        arguments,
+        train_dataset=data,
+        eval_dataset=data[:2] if "eval_strategy" in settings else None,
+        processing_class=tokenizer,
+        callbacks=callbacks,
     )
 
 
