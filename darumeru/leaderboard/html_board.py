@@ -1,0 +1,101 @@
+"""The board as one HTML file that works offline: sorting, filtering, details, bars and radar."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from darumeru.leaderboard.charts import Bar, Shape, bar_chart, radar
+from darumeru.leaderboard.page import render_page
+from darumeru.leaderboard.table import Cell, Column, Mark, Row, Table
+
+BARS = 20
+SHAPES = 5
+MISSING = Cell(None, reason="not run")
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A row as the template needs it: cells in the order of the columns; notes: what its details say."""
+
+    row: Row
+    cells: tuple[Cell, ...]
+    notes: tuple[tuple[str, str], ...]
+    search: str
+    published: bool
+
+
+def render(table: Table) -> str:
+    """The page's HTML, complete and self-contained. Encode it as UTF-8."""
+    lines = [_line(row, table.columns) for row in table.rows]
+    plotted = _plotted(table)
+    marks = {mark for row in table.rows for mark in row.marks}
+    marks |= {mark for line in lines for cell in line.cells for mark in cell.marks}
+    return render_page(
+        "board.html.j2",
+        ["board.js"],
+        title=table.title,
+        columns=table.columns,
+        kinds=[kind for kind in ("group", "task") if any(column.kind == kind for column in table.columns)],
+        lines=lines,
+        mixed=len({line.published for line in lines}) == 2,
+        sorted_by=table.sorted_by,
+        footer=table.footer,
+        marks=[mark for mark in Mark if mark in marks],
+        bars=_bars(table, plotted),
+        plotted=plotted,
+        bars_shown=BARS,
+        radar=_radar(table),
+        shapes_shown=SHAPES,
+    )
+
+
+def _line(row: Row, columns: Sequence[Column]) -> _Line:
+    cells = tuple(row.cells.get(column.key, MISSING) for column in columns)
+    notes = [(column.title, cell.reason) for column, cell in zip(columns, cells, strict=True) if cell.reason]
+    notes += [
+        (column.title, f"{cell.n} / {cell.expected}")
+        for column, cell in zip(columns, cells, strict=True)
+        if cell.n < cell.expected
+    ]
+    notes += [(key, _text(value)) for key, value in row.about.items() if value is not None]
+    search = " ".join([row.name, row.key, *(mark.value for mark in row.marks), *(text for _, text in notes)])
+    return _Line(row, cells, tuple(notes), search, Mark.PUBLISHED in row.marks)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _plotted(table: Table) -> Column | None:
+    """The column of the bars: the one that the board is sorted by, else the first aggregate, else the first."""
+    columns = table.columns
+    return next(
+        (column for column in columns if column.key == table.sorted_by),
+        next((column for column in columns if column.kind == "aggregate"), columns[0] if columns else None),
+    )
+
+
+def _bars(table: Table, column: Column | None) -> str:
+    if column is None or not table.rows:
+        return ""
+    rows = [(row, row.cells.get(column.key, MISSING)) for row in table.rows]
+    with_value = [(row, cell) for row, cell in rows if cell.value is not None]
+    without = [(row, cell) for row, cell in rows if cell.value is None]
+    bars = [Bar(row.name, cell.value, cell.low, cell.high, row.key) for row, cell in with_value + without]
+    spread = [end for row in table.rows for cell in row.cells.values() for end in (cell.value, cell.low, cell.high)]
+    return bar_chart(bars, column.title, shown=min(BARS, len(with_value)), spread=spread)
+
+
+def _radar(table: Table) -> str:
+    axes = [column for column in table.columns if column.kind == "group"]
+    if len(axes) < 3:
+        axes = [column for column in table.columns if column.kind == "task"][:17]
+    shapes = [
+        Shape(row.name, tuple(row.cells.get(column.key, MISSING).value for column in axes), row.key)
+        for row in table.rows
+    ]
+    complete = [shape for shape in shapes if None not in shape.values]
+    return radar([column.title for column in axes], complete, "", shown=SHAPES) if complete else ""

@@ -1,0 +1,92 @@
+"""One self-contained HTML page from a Jinja template: style and script inside, no request to anywhere.
+
+A content security policy names the hashes of the page's own script and style, so that nothing else can run even if
+some text found its way into markup.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from darumeru.leaderboard.words import WORDS
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+def render_page(template: str, scripts: Sequence[str], **values: Any) -> str:
+    """The filled template. scripts: files of templates/ that make up the page's one script. Lone surrogates, which no
+    UTF-8 file can hold, come out as U+FFFD."""
+    style, script = _file("page.css"), "\n".join(_file(name) for name in ("common.js", *scripts))
+    policy = (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    text = _environment().get_template(template).render(
+        policy=policy, style=Markup(style), script=Markup(script), words=embed_json(WORDS), **values
+    )  # fmt: skip
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def embed_json(value: Any) -> Markup:
+    """JSON that can stand inside a <script> element whatever texts it holds."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character, escaped in _ESCAPES.items():
+        text = text.replace(character, escaped)
+    return Markup(text)
+
+
+def word(key: str) -> Markup:
+    """A text of the interface; the page's script puts it into the reader's language."""
+    return Markup('<span data-t="{}">{}</span>').format(key, WORDS["en"][key])
+
+
+def word_attribute(attribute: str, key: str) -> Markup:
+    """The same as an attribute."""
+    return Markup('{0}="{1}" data-t-{0}="{2}"').format(attribute, WORDS["en"][key], key)
+
+
+def score_text(value: float | None) -> str:
+    """Three decimals, a dash for none."""
+    return "–" if value is None else f"{value:.3f}".replace("-", "−")
+
+
+def percent_text(value: float) -> str:
+    """A share as per cent; what is not 0 never looks like 0."""
+    return "0" if value == 0 else "<0.1 %" if value < 0.001 else f"{100 * value:.1f} %"
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("darumeru.leaderboard", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"t": word, "t_attr": word_attribute}
+    environment.filters |= {"score": score_text, "percent": percent_text}
+    return environment
+
+
+@cache
+def _file(name: str) -> str:
+    from importlib.resources import files
+
+    return files("darumeru.leaderboard").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,129 @@
+const table = byId("board");
+const body = table.tBodies[0];
+const headers = all("thead th", table);
+const models = all("tr.model", body).map((row, place) => {
+  const button = row.querySelector(".more");
+  const about = button && byId(button.getAttribute("aria-controls"));
+  return { row, place, button, about, cells: [...row.cells], search: fold(row.dataset.search), shown: true };
+});
+const collator = new Intl.Collator(undefined, { numeric: true });
+let sorted = headers.findIndex((header) => header.hasAttribute("aria-sort"));
+
+function number(cell, name = "value") {
+  return name in cell.dataset ? Number(cell.dataset[name]) : null;
+}
+
+// Empty cells come last whatever the direction; so do unranked rows under an aggregate.
+function compare(index, direction) {
+  const header = headers[index];
+  const aggregate = header.dataset.kind === "aggregate";
+  return (one, other) => {
+    if (header.dataset.column === "name" && index === 1) {
+      return direction * collator.compare(one.cells[1].dataset.name, other.cells[1].dataset.name);
+    }
+    if (aggregate) {
+      const difference = one.row.classList.contains("unranked") - other.row.classList.contains("unranked");
+      if (difference) return difference;
+    }
+    const [left, right] = [number(one.cells[index]), number(other.cells[index])];
+    if (left === null || right === null) return (left === null) - (right === null);
+    return direction * (left - right);
+  };
+}
+
+function sort(index) {
+  const header = headers[index];
+  const before = header.getAttribute("aria-sort");
+  const chosen = before === null ? header.dataset.first : before === "ascending" ? "descending" : "ascending";
+  for (const other of headers) other.removeAttribute("aria-sort");
+  header.setAttribute("aria-sort", chosen);
+  sorted = index;
+  const order = compare(index, chosen === "ascending" ? 1 : -1);
+  models.sort((one, other) => order(one, other) || one.place - other.place);
+  body.append(...models.flatMap((model) => model.about ? [model.row, model.about] : [model.row]));
+  draw();
+}
+
+function filter() {
+  const asked = split(byId("filter").value);
+  const origin = byId("origin")?.value ?? "";
+  for (const model of models) {
+    model.shown = asked.every((part) => model.search.includes(part)) && (!origin || model.row.dataset.origin === origin);
+    model.row.hidden = !model.shown;
+    if (model.about) model.about.hidden = !model.shown || model.button.getAttribute("aria-expanded") !== "true";
+  }
+  draw();
+}
+
+function draw() {
+  const shown = models.filter((model) => model.shown);
+  byId("status").textContent = say("shown", { n: shown.length, total: models.length });
+  byId("nothing").hidden = shown.length > 0;
+  drawBars(shown);
+  drawRadar(shown);
+}
+
+const barNodes = new Map(all("#bars .bar").map((node) => [node.dataset.key, node]));
+let barColumn = Math.max(headers.findIndex((header) => header.dataset.column === table.dataset.sorted), 2);
+
+function drawBars(shown) {
+  const picture = document.querySelector("#bars svg");
+  if (!picture) return;
+  if (sorted >= 2) barColumn = sorted;
+  const { low, high, start, end, top, row } = picture.dataset;
+  const at = (value) => Number(start) + (Math.min(Math.max(value, low), high) - low) / (high - low) * (end - start);
+  const most = Number(byId("bars-note").dataset.most);
+  const drawn = shown.filter((model) => number(model.cells[barColumn]) !== null).slice(0, most);
+  for (const node of barNodes.values()) node.setAttribute("display", "none");
+  drawn.forEach((model, place) => {
+    const node = barNodes.get(model.row.dataset.key);
+    const cell = model.cells[barColumn];
+    const value = number(cell);
+    const [lowest, highest] = [number(cell, "low"), number(cell, "high")];
+    node.removeAttribute("display");
+    node.setAttribute("transform", `translate(0,${Number(top) + row * place})`);
+    const fill = node.querySelector(".fill");
+    fill.setAttribute("x", Math.min(at(0), at(value)));
+    fill.setAttribute("width", Math.abs(at(value) - at(0)));
+    const said = value.toFixed(3).replace("-", "−");
+    node.querySelector(".number").textContent = said;
+    node.querySelector("title").textContent = `${model.cells[1].dataset.name}: ${said}` +
+      (lowest === null ? "" : ` (${lowest.toFixed(3)} … ${highest.toFixed(3)})`);
+    node.querySelector(".whisker").setAttribute("d", lowest === null ? "" :
+      `M${at(lowest)} 18v7M${at(lowest)} 21.5H${at(highest)}M${at(highest)} 18v7`);
+  });
+  const height = Number(top) + row * Math.max(drawn.length, 1) + 6;
+  picture.setAttribute("viewBox", `0 0 ${picture.viewBox.baseVal.width} ${height}`);
+  const column = headers[barColumn].querySelector("bdi").textContent;
+  byId("bars-note").textContent = say("bars_by", { column, n: drawn.length });
+}
+
+const shapes = new Map(all("#radar .shape").map((node) => [node.dataset.key, node]));
+
+function drawRadar(shown) {
+  if (!byId("radar")) return;
+  const most = Number(byId("radar").dataset.most);
+  const drawn = shown.filter((model) => shapes.has(model.row.dataset.key)).slice(0, most);
+  for (const node of shapes.values()) node.setAttribute("display", "none");
+  byId("radar-key").replaceChildren(...drawn.map((model, place) => {
+    const node = shapes.get(model.row.dataset.key);
+    node.setAttribute("class", `shape series-${place}`);
+    node.removeAttribute("display");
+    return make("li", { classes: `series-${place}` }, make("bdi", { text: model.cells[1].dataset.name }));
+  }));
+  byId("radar-note").textContent = say("radar_note", { n: drawn.length });
+}
+
+headers.forEach((header, index) => header.querySelector("button").addEventListener("click", () => sort(index)));
+for (const model of models) {
+  model.button?.addEventListener("click", () => {
+    const open = model.button.getAttribute("aria-expanded") !== "true";
+    model.button.setAttribute("aria-expanded", String(open));
+    model.about.hidden = !open;
+  });
+}
+byId("filter").addEventListener("input", filter);
+byId("origin")?.addEventListener("change", filter);
+byId("columns")?.addEventListener("change", (event) => { table.dataset.show = event.target.value; });
+languageListeners.push(draw);
+setLanguage(language);
