@@ -14,7 +14,7 @@ from darumeru.errors import RunFailed, UserError
 
 # The order of the help text. A module of this package that is neither here nor in PARTS is a verb too and comes last.
 ORDER = ("run", "tasks", "fetch", "score", "compare", "leaderboard", "report", "watch", "adapt", "lep", "vocab")
-PARTS = {"main", "arguments", "progress", "result_table"}
+PARTS = {"main", "adapt_progress", "arguments", "progress", "result_table"}
 
 app = typer.Typer(
     name="darumeru",

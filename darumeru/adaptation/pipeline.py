@@ -1,0 +1,296 @@
+"""A recipe carried out: steps in order, each output kept under its content key, each candidate scored."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from darumeru.adaptation.board import Board, write_board
+from darumeru.adaptation.identity import fingerprint, step_key
+from darumeru.adaptation.protocols import Candidate, StepContext
+from darumeru.adaptation.recipe import Recipe
+from darumeru.adaptation.scoring import Scored, Scorer
+from darumeru.adaptation.store import Made, StepFolder
+from darumeru.adaptation.variants import Ref, Variant, expand
+from darumeru.errors import RunFailed, UserError
+from darumeru.runs.files import write_atomically
+from darumeru.runs.progress import Progress
+
+
+class Reporter(Progress, Protocol):
+    """Told how far a pipeline is; its run methods are those of a scoring."""
+
+    def begin(self, name: str, number: int, total: int) -> None:
+        """A variant begins: the number-th of total."""
+
+    def say(self, text: str) -> None:
+        """What the step says of itself."""
+
+    def end(self, line: str) -> None:
+        """A piece of work is done; the line stays."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work: a variant on one parent."""
+
+    variant: Variant
+    parent: Made | None
+    inputs: Mapping[str, Made]
+    key: str
+    folder: StepFolder
+    label: str
+
+
+class Pipeline:
+    """Carries out a recipe in a folder; made again on the same folder it goes on."""
+
+    def __init__(self, recipe: Recipe, output: Path, reporter: Reporter) -> None:
+        self.recipe = recipe
+        self.output = output
+        self.reporter = reporter
+        self.variants = expand(recipe)
+        self.scorer = Scorer(output, recipe.score, reporter)
+        self.board = Board(recipe.name)
+        self.made: dict[str, list[Made]] = {}
+        self.handed: dict[str, list[Made]] = {}
+        self._given: dict[str, Made] = {}
+
+    def run(self) -> Board:
+        """Do what is not done yet. UserError: a model that cannot be found, a step that refuses, a folder that is not
+        a pipeline's. RunFailed: the best of nothing scored was asked for."""
+        with _locked(self.output):
+            try:
+                write_atomically(self.output / "recipe.yaml", self.recipe.file.path.read_bytes())
+                for name in self._used_models():
+                    self._score_given(name)
+                for number, variant in enumerate(self.variants, 1):
+                    self.reporter.begin(variant.name, number, len(self.variants))
+                    self._do(variant)
+            finally:
+                self.scorer.close()
+            write_board(self.board, self.output)
+        return self.board
+
+    def _used_models(self) -> list[str]:
+        refs = [ref for one in self.variants for ref in (one.source, *one.inputs.values()) if ref]
+        used = [name for ref in refs for name in ((ref.model,) if ref.model else ref.models)]
+        return list(dict.fromkeys([*used, *self.recipe.score.models]))
+
+    def _score_given(self, name: str) -> None:
+        if name in self.recipe.score.models:
+            self._score(self.given(name))
+
+    def given(self, name: str) -> Made:
+        """A model of the recipe, downloaded where it is on the Hub."""
+        if name not in self._given:
+            from darumeru.engines.model_files import find_model
+
+            where = self.recipe.models[name]
+            self.reporter.phase(f"looking at {where}")
+            try:
+                path = Path(where) if Path(where).is_dir() else find_model(where).path
+            except UserError as error:
+                place = self.recipe.file.where("models", name)
+                raise UserError(f"{error.where}: {error.what}", place, error.mend, error.near) from error
+            candidate = Candidate(path.resolve(), label=name)
+            self._given[name] = Made(f"model {fingerprint(path)}", name, candidate, lineage=(name,))
+        return self._given[name]
+
+    def know(self, name: str, made: Made) -> None:
+        """Use what is known of a given model instead of looking for it."""
+        self._given[name] = made
+
+    def look(self, variant: Variant) -> list[Job]:
+        """The work of a variant as far as it can be told without fetching models; LookupError where it cannot."""
+        for ref in (variant.source, *variant.inputs.values()):
+            for name in ((ref.model,) if ref.model else ref.models) if ref else ():
+                if name not in self._given:
+                    raise LookupError(name)
+        return self.jobs(variant)
+
+    def remember(self, variant: Variant, jobs: list[Job]) -> None:
+        """Take over finished work, for the sake of what comes after it."""
+        made = [(job, self.made_by(job)) for job in jobs]
+        self.made[variant.name] = [one for _, ones in made for one in ones]
+        self.handed[variant.name] = [one for job, ones in made for one in self._select(job, ones)]
+
+    def jobs(self, variant: Variant) -> list[Job]:
+        """The work of a variant: one job for each model that its source hands on."""
+        parents: list[Made | None] = [None] if variant.source is None else [*self._models(variant.source, variant)]
+        inputs = {key: self._models(ref, variant)[0] for key, ref in variant.inputs.items()}
+        jobs = []
+        for parent in parents:
+            key = step_key(variant, parent.id if parent else "", {name: one.id for name, one in inputs.items()})
+            label = variant.name
+            if len(parents) > 1 and parent:
+                label = f"{variant.name}-of-{parent.label}"
+            folder = StepFolder(self.output / "steps" / f"{label}-{key[:12]}")
+            jobs.append(Job(variant, parent, inputs, key, folder, label))
+        return jobs
+
+    def _models(self, ref: Ref, variant: Variant) -> list[Made]:
+        if ref.model:
+            return [self.given(ref.model)]
+        if not ref.best:
+            return self.handed[ref.variants[0]]
+        every = [one for name in ref.variants for one in self.made[name] if not one.deleted]
+        return [self._best([*every, *(self.given(name) for name in ref.models)], f"`{variant.name}` takes the {ref}")]
+
+    def _best(self, candidates: list[Made], who: str) -> Made:
+        scored = [(self._value(one), one) for one in candidates]
+        known = [(value, one) for value, one in scored if value is not None]
+        if not known:
+            reasons = [score.failed for one in candidates if (score := self.scorer.known(one)) and score.failed]
+            raise RunFailed(f"{who}, but no candidate has a score" + (f": {reasons[0]}" if reasons else ""))
+        top = max(value for value, _ in known)
+        return next(one for value, one in known if value == top)
+
+    def _value(self, made: Made) -> float | None:
+        scored = self.scorer.known(made)
+        return scored.value if scored else None
+
+    def _do(self, variant: Variant) -> None:
+        self.made[variant.name], self.handed[variant.name] = [], []
+        for job in self.jobs(variant):
+            if job.folder.lost():
+                self.reporter.say(f"{job.label}: its output is gone, so it is made again")
+                job.folder.reopen()
+            if not job.folder.done:
+                self._work(job)
+            made = self.made_by(job)
+            if variant.node.score:
+                for one in made:
+                    self._score(one)
+            else:
+                for one in made:
+                    self._note(one, None)
+            handed = self._select(job, made)
+            made = self._prune(job, made, handed)
+            self.made[variant.name] += made
+            self.handed[variant.name] += handed
+
+    def _work(self, job: Job) -> None:
+        step = job.variant.step
+        work = job.folder.open(resumable=bool(getattr(step, "resumable", False)))
+        context = StepContext(
+            output=work,
+            inputs={name: made.path for name, made in job.inputs.items()},
+            seed=job.variant.node.seed,
+            say=self.reporter.say,
+        )
+        began = time.monotonic()
+        parent = replace(job.parent.candidate, label=job.parent.label) if job.parent else Candidate(Path(), "nothing")
+        try:
+            for candidate in step.run(context, parent):
+                job.folder.add(candidate)
+                if job.variant.node.score == "during":
+                    self._score(self.made_by(job)[-1])
+        except UserError as error:
+            where = self.recipe.file.where("steps", job.variant.node.place)
+            what = f"step `{job.label}`: " + (f"{error.where}: {error.what}" if error.where else error.what)
+            raise UserError(what, where, error.mend, error.near) from error
+        count = len(job.folder.candidates())
+        if not count:
+            raise RunFailed(f"step `{job.label}` made no model")
+        seconds = round(time.monotonic() - began, 3)
+        inputs = {name: made.label for name, made in job.inputs.items()}
+        parent_label = job.parent.label if job.parent else None
+        job.folder.finish({"key": job.key, "seconds": seconds, "parent": parent_label, "inputs": inputs})
+        self.reporter.end(f"{job.label}: {count} model{'s' * (count > 1)} in {seconds:.0f} s")
+
+    def made_by(self, job: Job) -> list[Made]:
+        """The candidates of a job so far, with labels and lineage."""
+        candidates, gone = job.folder.candidates(), job.folder.deleted()
+        made = []
+        for number, candidate in enumerate(candidates, 1):
+            label = job.label
+            if candidate.training_step is not None and len(candidates) > 1:
+                label = f"{job.label}-step{candidate.training_step}"
+            elif len(candidates) > 1:
+                label = f"{job.label}-{number}"
+            relative = job.folder.relative(candidate.path)
+            lineage = (*(job.parent.lineage if job.parent else ()), label)
+            parents = tuple(one.label for one in (job.parent, *job.inputs.values()) if one)
+            made.append(
+                Made(
+                    id=f"{job.key}/{relative}",
+                    label=label,
+                    candidate=replace(candidate, parents=parents),
+                    job=job.folder.path.name,
+                    variant=job.label,
+                    node=job.variant.node.name,
+                    lineage=lineage,
+                    deleted=relative in gone,
+                )
+            )
+        return made
+
+    def _score(self, made: Made) -> None:
+        known = self.scorer.known(made)
+        if known is None:
+            self.reporter.phase(f"scoring {made.label}")
+            known = self.scorer.score(made)
+            shown = f"{known.main} {known.value:.3f}" if known.value is not None else f"failed: {known.failed}"
+            self.reporter.end(f"{made.label}: {shown}")
+        self._note(made, known)
+
+    def _note(self, made: Made, scored: Scored | None) -> None:
+        if self.board.put(made, scored):
+            write_board(self.board, self.output)
+
+    def _select(self, job: Job, made: list[Made]) -> list[Made]:
+        select = job.variant.node.select
+        here = [one for one in made if not one.deleted]
+        if select == "best":
+            return [self._best(here, f"`{job.label}` selects the best")]
+        if select == "last":
+            return here[-1:]
+        return self._top(job, here)
+
+    def _top(self, job: Job, made: list[Made]) -> list[Made]:
+        """The best `keep` candidates, and those without a score; all without `keep`."""
+        keep = job.variant.node.keep
+        if keep is None:
+            return made
+        ranked = sorted((one for one in made if self._value(one) is not None), key=lambda one: -(self._value(one) or 0))
+        return [one for one in made if one in ranked[:keep] or one not in ranked]
+
+    def _prune(self, job: Job, made: list[Made], handed: list[Made]) -> list[Made]:
+        """Delete what `keep` gives up: never what is handed on, and what another step takes as the best is in it."""
+        kept = self._top(job, [one for one in made if not one.deleted])
+        result = []
+        for one in made:
+            if one.deleted or not (one in kept or one in handed):
+                job.folder.delete(one.candidate, f"not among the best {job.variant.node.keep}")
+                one = replace(one, deleted=True)
+                self._note(one, self.scorer.known(one))
+            result.append(one)
+        return result
+
+
+@contextmanager
+def _locked(output: Path) -> Iterator[None]:
+    """The output folder, made if need be, for one pipeline at a time."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        others = [one.name for one in output.iterdir() if not one.name.startswith(".")]
+        if others and not (output / "recipe.yaml").is_file() and not (output / "steps").is_dir():
+            raise UserError("the output folder holds other files", str(output), "choose an empty or new --output")
+        handle = os.open(output / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise UserError(f"cannot be written: {error.strerror}", str(output), "choose another --output") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError("another darumeru adapt works here", str(output), "wait for it or stop it") from error
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,170 @@
+"""What a recipe would do: its variants as a tree, what is done, how large models are. Loads and fetches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from darumeru.adaptation.identity import fingerprint, plain
+from darumeru.adaptation.pipeline import Pipeline
+from darumeru.adaptation.protocols import Candidate
+from darumeru.adaptation.store import Made
+from darumeru.adaptation.variants import Ref, Variant
+from darumeru.engines.weight_files import find_weights, read_header
+from darumeru.errors import RunFailed, UserError
+
+
+@dataclass(frozen=True)
+class Size:
+    """bytes: of the model's files on disk. parameters: as the weight headers say. None where not known."""
+
+    bytes: int | None = None
+    parameters: int | None = None
+    guessed: bool = False
+
+    def __str__(self) -> str:
+        if self.bytes is None:
+            return "size not known"
+        about = "about " if self.guessed else ""
+        count = f", {_count(self.parameters)} parameters" if self.parameters is not None else ""
+        return f"{about}{_bytes(self.bytes)}{count}"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A line of the plan. state: "done", "unfinished", "to do" or "not here" (a Hub model that is not in the cache).
+    parent: the name that it hangs under; "" for the root. scored: how many of its models have scores."""
+
+    name: str
+    parent: str
+    step: str
+    state: str
+    size: Size
+    about: str = ""
+    models: int = 0
+    scored: int = 0
+    path: str = ""
+
+
+def make_plan(pipeline: Pipeline) -> list[Planned]:
+    """Given models, then variants in working order. What depends on scores that are not there yet is "to do"."""
+    known: dict[str, list[Made]] = {}
+    sizes: dict[str, Size] = {}
+    plan = []
+    for name, where in pipeline.recipe.models.items():
+        folder = local_folder(where)
+        sizes[name] = model_size(folder) if folder else Size()
+        if folder:
+            made = Made(f"model {fingerprint(folder)}", name, Candidate(folder, label=name), lineage=(name,))
+            pipeline.know(name, made)
+        state = "given" if folder else "not here"
+        plan.append(Planned(name, "", "model", state, sizes[name], where, path=str(folder or where)))
+    for variant in pipeline.variants:
+        plan += _variant(pipeline, variant, known, sizes)
+    return plan
+
+
+def _variant(
+    pipeline: Pipeline, variant: Variant, known: dict[str, list[Made]], sizes: dict[str, Size]
+) -> list[Planned]:
+    parent = _first(variant.source)
+    around = ", ".join(f"{key} = {ref}" for key, ref in variant.inputs.items())
+    about = "; ".join(one for one in (f"from {variant.source}" if variant.source else "", around) if one)
+    target = _first(variant.inputs["target"]) if "target" in variant.inputs else parent
+    guess = replace(sizes.get(target, Size()), guessed=True, parameters=None)
+    planned = Planned(variant.name, parent, variant.step.name, "to do", guess, about)
+    try:
+        jobs = pipeline.look(variant) if all(name in known for name in variant.needs) else []
+    except (RunFailed, LookupError, UserError):
+        jobs = []
+    made = [one for job in jobs for one in (pipeline.made_by(job) if job.folder.done else [])]
+    if jobs and all(job.folder.done and not job.folder.lost() for job in jobs):
+        known[variant.name] = made
+        pipeline.remember(variant, jobs)
+        here = [one for one in made if not one.deleted]
+        size = model_size(here[-1].path) if here else Size()
+        scored = sum(pipeline.scorer.known(one) is not None for one in made)
+        planned = replace(planned, state="done", size=size, models=len(made), scored=scored, path=str(made[-1].path))
+    elif any(job.folder.path.is_dir() for job in jobs):
+        planned = replace(planned, state="unfinished")
+    sizes[variant.name] = planned.size
+    return [planned]
+
+
+def _first(ref: Ref | None) -> str:
+    if ref is None:
+        return ""
+    return ref.model or next(iter((*ref.variants, *ref.models)))
+
+
+def local_folder(where: str) -> Path | None:
+    """The folder of a model, from the Hub cache if it is there; nothing is fetched."""
+    if Path(where).is_dir():
+        return Path(where).resolve()
+    from huggingface_hub import errors, snapshot_download
+
+    try:
+        return Path(snapshot_download(where, local_files_only=True))
+    except (errors.LocalEntryNotFoundError, errors.HFValidationError, OSError):
+        return None
+
+
+def model_size(folder: Path) -> Size:
+    """Bytes of a model's files, and its parameters counted from the headers of its weights."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    total = sum(file.stat().st_size for file in files)
+    try:
+        headers = [read_header(path) for path in find_weights(folder)]
+    except UserError:
+        return Size(total)
+    shapes = [one["shape"] for header in headers for name, one in header.items() if name != "__metadata__"]
+    return Size(total, sum(prod(shape) for shape in shapes))
+
+
+def plan_json(pipeline: Pipeline, plan: list[Planned]) -> dict[str, Any]:
+    """The plan as JSON values."""
+    parameters: Mapping[str, Any] = {one.name: _parameters(one) for one in pipeline.variants}
+    return {
+        "recipe": pipeline.recipe.name,
+        "plan": [
+            {
+                "name": one.name,
+                "parent": one.parent or None,
+                "step": one.step,
+                "state": one.state,
+                "bytes": one.size.bytes,
+                "parameters_count": one.size.parameters,
+                "size_guessed": one.size.guessed,
+                "models": one.models,
+                "scored": one.scored,
+                "path": one.path or None,
+                "parameters": parameters.get(one.name),
+            }
+            for one in plan
+        ],
+    }
+
+
+def _parameters(variant: Variant) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {name: plain(value) for name, value in asdict(variant.step).items()}
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def _count(count: int) -> str:
+    for limit, unit in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
+        if count >= limit:
+            return f"{count / limit:.1f}{unit}"
+    return str(count)

@@ -1,0 +1,297 @@
+"""Recipes: which steps make which models from which, checked whole before anything runs (docs/recipes.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from darumeru.adaptation.parameters import check_parameters
+from darumeru.adaptation.recipe_file import RecipeFile, describe, read_recipe_file
+from darumeru.adaptation.registry import step_registry
+from darumeru.errors import UserError, near_names
+
+Select = Literal["best", "last", "all"]
+NODE_KEYS = ("name", "step", "from", "inputs", "with", "matrix", "select", "keep", "score", "seed")
+RECIPE_KEYS = ("name", "seed", "models", "data", "score", "steps")
+_PLAIN = "letters, digits, `_`, `-` and `.`"
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """How every candidate is scored; the names are those of `darumeru run`. metric: what selects: "micro_avg", "mean"
+    (of the tasks), a group or a task; by default Micro-Avg where all its tasks are asked, else the mean. models: given
+    models that are scored too."""
+
+    tasks: tuple[str, ...] = ("darumeru",)
+    data: str = "hub"
+    limit: int | None = None
+    engine: str = "vllm"
+    num_fewshot: int | None = None
+    metric: str | None = None
+    models: tuple[str, ...] = ()
+    max_length: int = 4096
+    dtype: str = "auto"
+    seed: int = 0
+    profile: str = "darumeru"
+    resamples: int = 1000
+    batch_size: int | None = None
+    include: tuple[str, ...] = ()
+    engine_args: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a node takes a model from. names: models or nodes. best: the best-scored candidate of all of them, one for
+    each combination of the axes `per`; otherwise what the one name hands on."""
+
+    names: tuple[str, ...]
+    best: bool = False
+    per: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Node:
+    """One entry of `steps`. axes: matrix, name -> value -> extra parameters. place: index in the file."""
+
+    name: str
+    step: str
+    source: Source | None
+    inputs: Mapping[str, Source]
+    parameters: Mapping[str, Any]
+    axes: Mapping[str, Mapping[Any, Mapping[str, Any]]]
+    select: Select
+    keep: int | None
+    score: bool | Literal["during"]
+    seed: int
+    place: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe whose names and references are right. models: name -> folder or Hub id. data: name -> files. nodes: in
+    an order in which each comes after those it needs."""
+
+    file: RecipeFile
+    name: str
+    seed: int
+    models: Mapping[str, str]
+    data: Mapping[str, tuple[str, ...]]
+    score: ScoreSettings
+    nodes: tuple[Node, ...]
+
+    def node(self, name: str) -> Node:
+        return next(node for node in self.nodes if node.name == name)
+
+
+def load_recipe(path: str | Path, overrides: Mapping[str, str] | None = None) -> Recipe:
+    """Read and check a recipe; UserError names file and line. Parameters are checked by `expand`."""
+    file = read_recipe_file(Path(path), overrides)
+    file.check_keys(file.values, RECIPE_KEYS, "the recipe")
+    seed = file.values.get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise file.error(f"`seed` must be a whole number, not {describe(seed)}", "seed")
+    models = {name: _one(file, value, "models", name) for name, value in _section(file, "models").items()}
+    data = {name: _files(file, value, "data", name) for name, value in _section(file, "data").items()}
+    nodes = _nodes(file, models, seed)
+    return Recipe(
+        file=file,
+        name=_name(file, file.values.get("name", file.path.stem), "name"),
+        seed=seed,
+        models={name: _located(file, value) for name, value in models.items()},
+        data=data,
+        score=_score(file, models),
+        nodes=_ordered(file, nodes),
+    )
+
+
+def _section(file: RecipeFile, name: str) -> dict[str, Any]:
+    values = file.values.get(name) or {}
+    if not isinstance(values, dict):
+        raise file.error(f"`{name}` must be a mapping of names, not {describe(values)}", name)
+    for key in values:
+        _name(file, key, name, key)
+    return values
+
+
+def _name(file: RecipeFile, value: Any, *place: str | int) -> str:
+    if not isinstance(value, str) or not value or not all(c.isalnum() or c in "_-." for c in value) or value[0] in ".-":
+        raise file.error(f"a name is made of {_PLAIN}, not {describe(value)}", *place)
+    return value
+
+
+def _one(file: RecipeFile, value: Any, *place: str | int) -> str:
+    if not isinstance(value, str) or not value:
+        raise file.error(f"must be a folder or Hub id, not {describe(value)}", *place)
+    return file.filled(value, *place)
+
+
+def _located(file: RecipeFile, value: str) -> str:
+    """A folder beside the recipe, else the name as it is (a folder here or a Hub id)."""
+    beside = file.path.parent / Path(value).expanduser()
+    return str(beside.resolve()) if beside.is_dir() else value
+
+
+def _files(file: RecipeFile, value: Any, *place: str | int) -> tuple[str, ...]:
+    values = value if isinstance(value, list) else [value]
+    paths = []
+    for text in values:
+        if not isinstance(text, str) or not text:
+            raise file.error(f"must be a file or a list of files, not {describe(text)}", *place)
+        path = file.path.parent / Path(file.filled(text, *place)).expanduser()
+        if not path.exists():
+            raise file.error(f"no such file: {path}", *place)
+        paths.append(str(path.resolve()))
+    return tuple(paths)
+
+
+def _score(file: RecipeFile, models: Mapping[str, str]) -> ScoreSettings:
+    from darumeru.engines import engine_registry
+    from darumeru.tasks.registry import load_registry
+
+    values = file.values.get("score") or {}
+    if not isinstance(values, dict):
+        raise file.error(f"`score` must be a mapping, not {describe(values)}", "score")
+
+    def fail(what: str, key: str, mend: str, near: Any) -> UserError:
+        return file.error(what, "score", key, mend=mend, near=near)
+
+    settings = ScoreSettings(**check_parameters("`score`", ScoreSettings, values, fail))
+    if settings.data not in ("hub", "bundled"):
+        settings = replace(settings, data=_located(file, file.filled(settings.data, "score", "data")))
+    settings = replace(settings, include=tuple(_files(file, list(settings.include), "score", "include")))
+    for name in settings.models:
+        if name not in models:
+            raise file.error(f"no model is called `{name}`", "score", "models", near=near_names(name, models))
+    try:
+        if not any(name.startswith("lm_eval/") for name in settings.tasks):
+            load_registry(settings.profile, settings.include).select(settings.tasks)
+        if settings.engine not in engine_registry().names():
+            engine_registry().get(settings.engine)
+    except UserError as error:
+        raise file.error(error.what, "score", mend=error.mend, near=error.near) from error
+    return settings
+
+
+def _nodes(file: RecipeFile, models: Mapping[str, str], seed: int) -> list[Node]:
+    values = file.values.get("steps")
+    if not isinstance(values, list) or not values:
+        raise file.error("`steps` must be a list of steps", "steps")
+    nodes: dict[str, Node] = {}
+    for place, one in enumerate(values):
+        file.check_keys(one, NODE_KEYS, "a step", "steps", place)
+        node = _node(file, one, place, seed)
+        if node.name in nodes or node.name in models:
+            raise file.error(f"the name `{node.name}` is given twice", "steps", place, "name")
+        nodes[node.name] = node
+    known = [*models, *nodes]
+    for node in nodes.values():
+        for key, source in [("from", node.source), *((f"inputs.{name}", one) for name, one in node.inputs.items())]:
+            for name in source.names if source else ():
+                if name not in known:
+                    what = f"`{node.name}` takes `{key}` from `{name}`, which is neither a model nor a step"
+                    raise file.error(what, "steps", node.place, *key.split("."), near=near_names(name, known))
+    return list(nodes.values())
+
+
+def _node(file: RecipeFile, values: dict[str, Any], place: int, seed: int) -> Node:
+    at = ("steps", place)
+    for needed in ("name", "step"):
+        if needed not in values:
+            raise file.error(f"a step needs `{needed}`", *at, mend=f"add `{needed}: ...`")
+    name = _name(file, values["name"], *at, "name")
+    if not isinstance(values["step"], str):
+        raise file.error(f"`step` must be text, not {describe(values['step'])}", *at, "step")
+    parameters, inputs = values.get("with") or {}, values.get("inputs") or {}
+    for key, section in (("with", parameters), ("inputs", inputs)):
+        if not isinstance(section, dict):
+            raise file.error(f"`{key}` must be a mapping, not {describe(section)}", *at, key)
+    select, keep, score = values.get("select", "last"), values.get("keep"), values.get("score", True)
+    if select not in ("best", "last", "all"):
+        raise file.error(f"`select` must be best, last or all, not {describe(select)}", *at, "select")
+    if keep is not None and (not isinstance(keep, int) or isinstance(keep, bool) or keep < 1):
+        raise file.error(f"`keep` must be a number from 1 up, not {describe(keep)}", *at, "keep")
+    if not (isinstance(score, bool) or score == "during"):
+        raise file.error(f"`score` of a step must be true, false or during, not {describe(score)}", *at, "score")
+    if score is False and (select == "best" or keep is not None):
+        raise file.error("`select: best` and `keep` need scores, and this step has `score: false`", *at, "score")
+    own_seed = values.get("seed", seed)
+    if not isinstance(own_seed, int) or isinstance(own_seed, bool):
+        raise file.error(f"`seed` must be a whole number, not {describe(own_seed)}", *at, "seed")
+    return Node(
+        name=name,
+        step=values["step"],
+        source=_source(file, values["from"], *at, "from") if values.get("from") is not None else None,
+        inputs={key: _source(file, one, *at, "inputs", key) for key, one in inputs.items()},
+        parameters=parameters,
+        axes=_axes(file, values.get("matrix") or {}, *at, "matrix"),
+        select=select,
+        keep=keep,
+        score=score,
+        seed=own_seed,
+        place=place,
+    )
+
+
+def _source(file: RecipeFile, value: Any, *place: str | int) -> Source:
+    if isinstance(value, str):
+        return Source((value,))
+    file.check_keys(value, ("best", "per"), f"`{place[-1]}`", *place)
+    names, per = (_texts(value.get(key)) for key in ("best", "per"))
+    if names is None or not names or per is None:
+        raise file.error(f"`{place[-1]}` must be a name or {{best: NAME}}", *place)
+    return Source(names, best=True, per=per)
+
+
+def _texts(value: Any) -> tuple[str, ...] | None:
+    values = [] if value is None else value if isinstance(value, list) else [value]
+    return tuple(values) if all(isinstance(one, str) for one in values) else None
+
+
+def _axes(file: RecipeFile, values: Any, *place: str | int) -> dict[str, dict[Any, dict[str, Any]]]:
+    if not isinstance(values, dict):
+        raise file.error(f"`matrix` must be a mapping of axes, not {describe(values)}", *place)
+    axes: dict[str, dict[Any, dict[str, Any]]] = {}
+    for axis, points in values.items():
+        _name(file, axis, *place, axis)
+        if isinstance(points, list) and points and all(isinstance(one, str | int | float) for one in points):
+            axes[axis] = {one: {} for one in points}
+        elif isinstance(points, dict) and points and all(isinstance(one, dict | None) for one in points.values()):
+            axes[axis] = {one: extra or {} for one, extra in points.items()}
+        else:
+            what = f"`{axis}` must be a list of values or a mapping of values to parameters, not {describe(points)}"
+            raise file.error(what, *place, axis)
+        for one in axes[axis]:
+            _name(file, str(one), *place, axis)
+    return axes
+
+
+def _ordered(file: RecipeFile, nodes: list[Node]) -> tuple[Node, ...]:
+    """Each node after those it needs, otherwise as in the file; UserError for a cycle."""
+    by_name = {node.name: node for node in nodes}
+    done: dict[str, Node] = {}
+
+    def visit(node: Node, path: tuple[str, ...]) -> None:
+        if node.name in path:
+            circle = " -> ".join((*path[path.index(node.name) :], node.name))
+            raise file.error(f"the steps go round in a circle: {circle}", "steps", node.place, "from")
+        if node.name in done:
+            return
+        for source in (node.source, *node.inputs.values()):
+            for name in source.names if source else ():
+                if name in by_name:
+                    visit(by_name[name], (*path, node.name))
+        done[node.name] = node
+
+    for node in nodes:
+        visit(node, ())
+    return tuple(done.values())
+
+
+def step_class(recipe: Recipe, node: Node, name: str) -> Any:
+    """The class of a step; UserError with the line for an unknown one."""
+    try:
+        return step_registry().get(name)
+    except UserError as error:
+        raise recipe.file.error(error.what, "steps", node.place, "step", mend=error.mend, near=error.near) from error

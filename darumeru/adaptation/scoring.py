@@ -1,0 +1,157 @@
+"""Scores of candidates: the same harness, the same tasks and samples for each, one engine kept between them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from darumeru.adaptation.identity import plain
+from darumeru.adaptation.recipe import ScoreSettings
+from darumeru.adaptation.store import Made
+from darumeru.errors import UserError
+from darumeru.runs.files import content_hash
+from darumeru.runs.progress import Progress, Silent
+from darumeru.runs.results import Score
+
+
+@dataclass(frozen=True)
+class Scored:
+    """scores: by name, aggregates first. main: the name of the one that selects. run: the run folder. failed: why
+    there is no score."""
+
+    run: Path
+    scores: Mapping[str, Score] = field(default_factory=dict)
+    main: str | None = None
+    failed: str | None = None
+
+    @property
+    def value(self) -> float | None:
+        """The number that selects."""
+        return self.scores[self.main].value if self.main else None
+
+
+class Scorer:
+    """Scores models into OUT/runs. Finished runs are read, not repeated; failed ones are tried once a start."""
+
+    def __init__(self, output: Path, settings: ScoreSettings, progress: Progress | None = None) -> None:
+        self.output = output
+        self.settings = settings
+        self.progress = progress or Silent()
+        self._key = content_hash({name: plain(value) for name, value in asdict(settings).items() if name not in IDLE})
+        self._tried: dict[str, Scored] = {}
+        self._kept: Any = None
+
+    def folder(self, made: Made) -> Path:
+        """The run folder of a candidate under these settings."""
+        return self.output / "runs" / f"{made.label}-{content_hash([made.id, self._key])[:8]}"
+
+    def known(self, made: Made) -> Scored | None:
+        """Its scores where they are stored or have failed in this process."""
+        if made.id in self._tried:
+            return self._tried[made.id]
+        from darumeru.runs.run import load_run
+
+        folder = self.folder(made)
+        try:
+            run = load_run(folder)
+        except UserError:
+            return None
+        if run.results.failed:
+            return None
+        self._tried[made.id] = self._scored(folder, run.results)
+        return self._tried[made.id]
+
+    def score(self, made: Made) -> Scored:
+        """Score a candidate, or say why that failed; never raises for a model that cannot be scored."""
+        known = self.known(made)
+        if known is not None:
+            return known
+        if made.deleted:
+            return Scored(self.folder(made), failed="deleted before it was scored")
+        folder = self.folder(made)
+        try:
+            with _random_state_kept():
+                scored = self._run(made, folder)
+        except Exception as error:  # whatever an engine raises for one model must not stop the others
+            self.close()
+            what = error.line() if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            scored = Scored(folder, failed=" ".join(what.split())[:500])
+        self._tried[made.id] = scored
+        return scored
+
+    def close(self) -> None:
+        """End the engine."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    def _run(self, made: Made, folder: Path) -> Scored:
+        from darumeru.engines.protocol import EngineOptions
+        from darumeru.runs import evaluate
+        from darumeru.runs.options import RunOptions
+        from darumeru.training.kept_engine import KeptEngine
+
+        settings = self.settings
+        if self._kept is None:
+            self._kept = KeptEngine()
+        engine = EngineOptions(
+            model="", dtype=settings.dtype, batch_size=settings.batch_size, extra=dict(settings.engine_args)
+        )
+        options = RunOptions(
+            model=str(made.path),
+            output=str(folder),
+            tasks=settings.tasks,
+            data=settings.data,
+            profile=settings.profile,
+            engine=settings.engine,
+            num_fewshot=settings.num_fewshot,
+            limit=settings.limit,
+            subset_seed=None if settings.limit is None else settings.seed,
+            max_length=settings.max_length,
+            seed=settings.seed,
+            resamples=settings.resamples,
+            include=settings.include,
+            engine_options=engine,
+        )
+        run, outcome = evaluate.run(options, self.progress, self._kept.load)
+        if settings.engine != "vllm":
+            self.close()
+        if outcome.failures:
+            reasons = "; ".join(f"{task}: {reason}" for task, reason in outcome.failures.items())
+            return Scored(folder, failed=" ".join(reasons.split())[:500])
+        return self._scored(folder, run.results)
+
+    def _scored(self, folder: Path, results: Any) -> Scored:
+        from darumeru.training.curve import MEAN, MICRO_AVG, scores_of
+
+        scores = scores_of(results)
+        wanted = [self.settings.metric] if self.settings.metric else [MICRO_AVG, MEAN]
+        main = next((name for name in wanted if name in scores), None)
+        failed = None if main else f"no score is called {' or '.join(wanted)}; there are {', '.join(scores) or 'none'}"
+        return Scored(folder, scores, main, failed)
+
+
+IDLE = ("metric", "models", "batch_size")
+"""Settings that change no answer."""
+
+
+@contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """Engines seed global generators; a step that goes on afterwards must not notice."""
+    import numpy
+    import torch
+
+    states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+    on_gpu = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        numpy.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        if on_gpu is not None:
+            torch.cuda.set_rng_state_all(on_gpu)

@@ -1,0 +1,154 @@
+"""`darumeru adapt`: carry out a recipe."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from darumeru.adaptation.plan import Planned
+
+WIDE = 1000
+"""Columns of a pipe, so that nothing is cut."""
+STOPPED = 128 + signal.SIGTERM
+
+
+class Terminated(BaseException):
+    """SIGTERM: everything unwinds, and the same command goes on."""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("adapt")(adapt)
+
+
+def adapt(
+    recipe: Annotated[Path, typer.Argument(help="A recipe (YAML); docs/recipes.md says how to write one.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Models, scores and the board; the same command on it goes on. Default: adapted/<recipe>."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE over the file: seed, score.limit, data.NAME, models.NAME, STEP.PARAM."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print the plan: sizes, and what is already done.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the board (or the plan) as JSON.")] = False,
+) -> None:
+    """Adapt models step by step: vocabulary, continued pre-training, LEP, calibration; every model is scored.
+
+    Each step's output is kept under a hash of what it was made from, so an interrupted pipeline goes on where it was.
+    """
+    from darumeru.adaptation.pipeline import Pipeline
+    from darumeru.adaptation.recipe import load_recipe
+    from darumeru.cli.adapt_progress import AdaptProgress
+
+    loaded = load_recipe(recipe, _overrides(settings or []))
+    folder = (output or Path("adapted") / recipe.stem).expanduser()
+    progress = AdaptProgress()
+    pipeline = Pipeline(loaded, folder, progress)
+    if dry_run:
+        _show_plan(pipeline, as_json)
+        return
+    try:
+        with _unwinding():
+            board = pipeline.run()
+    except Terminated:
+        print("stopped; everything finished is stored, the same command goes on", file=sys.stderr)
+        raise typer.Exit(STOPPED) from None
+    finally:
+        progress.close()
+    from darumeru.adaptation.board import board_json
+
+    if as_json:
+        typer.echo(json.dumps(board_json(board, folder), ensure_ascii=False, indent=2))
+    else:
+        _show_board(board)
+        print(f"board.md, board.html and board.json are in {folder}", file=sys.stderr)
+
+
+def _overrides(settings: list[str]) -> dict[str, str]:
+    from darumeru.errors import UserError
+
+    found = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UserError("is not KEY=VALUE", f"--set {text}", "for example --set score.limit=16")
+        found[key] = value
+    return found
+
+
+@contextmanager
+def _unwinding() -> Iterator[None]:
+    """SIGTERM as an exception, so that engines are closed and files are whole."""
+
+    def stop(_number: int, _frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _show_plan(pipeline: Any, as_json: bool) -> None:
+    from rich.console import Console
+    from rich.text import Text
+    from rich.tree import Tree
+
+    from darumeru.adaptation.plan import make_plan, plan_json
+
+    plan = make_plan(pipeline)
+    if as_json:
+        typer.echo(json.dumps(plan_json(pipeline, plan), ensure_ascii=False, indent=2))
+        return
+    steps = [one for one in plan if one.step != "model"]
+    done = sum(one.state == "done" for one in steps)
+    root = Tree(Text(f"{pipeline.recipe.name}: {len(steps)} steps, {done} done", style="bold"))
+    branches = {"": root}
+    for one in plan:
+        branches[one.name] = branches[one.parent].add(Text(_line(one), style="dim" if one.state == "done" else ""))
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDE
+    console.print(root)
+
+
+def _line(one: Planned) -> str:
+    if one.step == "model":
+        where = "" if one.state == "given" else ", on the Hub, not here yet"
+        return f"{one.name} ({one.about}): {one.size}{where}"
+    state = one.state
+    if one.state == "done":
+        state = f"done, {one.models} model{'s' * (one.models != 1)}, {one.scored} scored"
+    return f"{one.name} [{one.step}] {state}; {one.size}; {one.about}"
+
+
+def _show_board(board: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from darumeru.adaptation.board import board_table
+
+    table = board_table(board)
+    names = [column for column in table.columns if column.kind != "task"] or list(table.columns)[:6]
+    shown = Table("#", "model", *(column.title for column in names), "from", title=board.name)
+    for row in table.rows:
+        cells = [row.cells[column.key].value for column in names]
+        texts = ["failed" if "failed" in row.about else "-" if value is None else f"{value:.3f}" for value in cells]
+        shown.add_row(str(row.rank or ""), row.name, *texts, str(row.about["from"]))
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDE
+    console.print(shown)
