@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from darumeru.adaptation.parameters import check_parameters
 from darumeru.errors import UserError, near_names
 from darumeru.registry import Registry
 from lep_plugins.training.conversations import Conversation
@@ -62,16 +63,15 @@ def make_filters(names: Sequence[str], options: Mapping[str, Mapping[str, Any]])
     made = {}
     for name in names:
         kind = filter_registry().get(name)
-        given, known = dict(options.get(name, {})), [field.name for field in fields(kind)]
-        for unknown in given.keys() - set(known):
-            raise UserError(
-                f"filter `{name}` has no parameter `{unknown}`",
-                f"filter_options.{name}",
-                f"known: {', '.join(known)}",
-                near_names(unknown, known),
-            )
-        made[name] = kind(**given)
+        made[name] = kind(**check_parameters(f"filter `{name}`", kind, options.get(name, {}), _fail(name)))
     return made
+
+
+def _fail(name: str) -> Callable[[str, str, str, Sequence[str]], UserError]:
+    def fail(what: str, key: str, mend: str, near: Sequence[str]) -> UserError:
+        return UserError(what, ".".join(part for part in ("filter_options", name, key) if part), mend, near)
+
+    return fail
 
 
 def run_filters(
