@@ -120,6 +120,7 @@ _PAIRS: Mapping[str, tuple[str, str]] = {
         "This browser cannot unpack the samples (DecompressionStream is missing).",
         "Этот браузер не может распаковать примеры (нет DecompressionStream).",
     ),
+    "absent": ("Not answered ({n}): {names}", "Без ответа ({n}): {names}"),
     "empty_answer": ("(empty)", "(пусто)"),
     "cluster": ("Cluster", "Кластер"),
     "fingerprint": ("Fingerprint", "Отпечаток"),

@@ -1,0 +1,157 @@
+"""One run as one HTML file that works offline: scores, plots, learning curve, manifest and every sample."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from darumeru.errors import UserError
+from darumeru.leaderboard.charts import Bar, Shape, bar_chart, radar
+from darumeru.leaderboard.curve_chart import learning_curve
+from darumeru.leaderboard.page import embed_json, render_page
+from darumeru.leaderboard.report_samples import Samples, read_samples
+from darumeru.leaderboard.report_tokens import NO_TOKENS, Tokenized, run_tokenizer
+from darumeru.runs.files import write_atomically
+from darumeru.runs.results import Results, Score, TaskScore
+from darumeru.runs.run import Run, load_run
+from darumeru.training.curve import CURVE, Point, read_curve
+
+PAGE_SIZE = 50
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a report came to. with_tokens: samples whose tokens can be coloured."""
+
+    path: Path
+    size: int
+    samples: int
+    with_tokens: int
+
+
+def write_report(
+    run: str | Path,
+    output: str | Path,
+    *,
+    curve: str | Path | None = None,
+    tokenizer: str | None = None,
+    unfinished: bool = False,
+) -> Written:
+    """Write the report of a run folder, over an earlier one.
+
+    curve: the file with the learning curve; default RUN/curve.jsonl, when there is one. tokenizer: folder or Hub id of
+    the run's tokenizer, for the colours of tokens; default the folder named in the manifest. unfinished: accept a run
+    that was interrupted, and say so. Raises UserError for a run that cannot be trusted or an output that cannot be
+    written, before the samples are read.
+    """
+    path = check_output(Path(output).expanduser())
+    found = load_run(run, finished=not unfinished, check_samples=True)
+    points = _curve(found.path, curve)
+    chosen = run_tokenizer(found.results.manifest, tokenizer)
+    marker = Tokenized(chosen, len(found.results.tasks)) if chosen is not None else NO_TOKENS
+    samples = read_samples(found.path, marker)
+    text = render(found, samples, points)
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise UserError(f"cannot be written: {error.strerror}", str(path), "choose another --output") from error
+    return Written(path, path.stat().st_size, samples.count, samples.with_tokens)
+
+
+def check_output(path: Path) -> Path:
+    """The path, when a file can be written there; UserError says why not."""
+    if path.is_dir():
+        raise UserError("is a folder", str(path), "name a file, such as report.html")
+    if not path.parent.is_dir():
+        raise UserError("no such folder", str(path.parent), "make it, or choose another --output")
+    if not os.access(path.parent, os.W_OK):
+        raise UserError("cannot be written", str(path.parent), "choose another --output")
+    return path
+
+
+def render(run: Run, samples: Samples, points: Sequence[Point] = ()) -> str:
+    """The page's HTML. Encode it as UTF-8."""
+    results = run.results
+    manifest = {**results.manifest, **{key: run.manifest.get(key) for key in ("status", "finished", "seconds")}}
+    return render_page(
+        "report.html.j2",
+        ["report.js", "sample.js"],
+        title=str(results.manifest["model"]["name"]),
+        manifest=manifest,
+        facts=_facts(manifest),
+        whole_manifest=json.dumps(manifest, ensure_ascii=False, indent=2),
+        limited=any(task.limited for task in results.tasks.values()),
+        complete=all(task.complete for task in results.tasks.values()),
+        finished=manifest["status"] == "finished",
+        micro=results.micro_avg,
+        groups=_by_group(results),
+        bars=_bars(results),
+        radar=_radar(results),
+        curve=learning_curve(points),
+        count=samples.count,
+        tasks=[task.name for task in samples.tasks if task.ids],
+        index=embed_json(_index(samples)),
+        chunks=samples.chunks,
+        token_efficiency=results.token_efficiency,
+    )
+
+
+def _curve(run: Path, asked: str | Path | None) -> list[Point]:
+    path = Path(asked).expanduser() if asked else run / CURVE
+    if asked and path.is_dir():
+        path = path / CURVE
+    if asked and not path.is_file():
+        raise UserError("no such learning curve", str(path), "it is the curve.jsonl that training writes")
+    return read_curve(path)
+
+
+def _by_group(results: Results) -> list[tuple[str, Score, list[TaskScore]]]:
+    groups: dict[str, list[TaskScore]] = {}
+    for task in results.tasks.values():
+        groups.setdefault(task.group, []).append(task)
+    return [(name, results.groups.get(name, Score(None)), tasks) for name, tasks in groups.items()]
+
+
+def _bars(results: Results) -> str:
+    bars = [
+        Bar(task.name, task.score.value, task.score.low, task.score.high, group=place)
+        for place, (_, _, tasks) in enumerate(_by_group(results))
+        for task in tasks
+    ]
+    return bar_chart(bars, "Scores of the tasks") if bars else ""
+
+
+def _radar(results: Results) -> str:
+    groups = {name: score for name, score in results.groups.items() if score.value is not None}
+    shape = Shape(str(results.manifest["model"]["name"]), tuple(score.value for score in groups.values()))
+    return radar(list(groups), [shape], "Scores of the groups")
+
+
+def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The manifest's entries as lines, the long lists (data of each task) left to the JSON below them."""
+    lines: list[tuple[str, str]] = []
+    for key, value in manifest.items():
+        if key == "data":
+            value = value.get("source") if isinstance(value, dict) else value
+        if isinstance(value, dict):
+            lines += [(f"{key}.{name}", _text(inner)) for name, inner in value.items()]
+        elif isinstance(value, list):
+            lines.append((key, " ".join(_text(part) for part in value)))
+        else:
+            lines.append((key, _text(value)))
+    return [(key, text) for key, text in lines if text]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _index(samples: Samples) -> dict[str, Any]:
+    tasks = [vars(task) for task in samples.tasks]
+    return {"page": PAGE_SIZE, "tasks": tasks}

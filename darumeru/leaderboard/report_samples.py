@@ -1,0 +1,172 @@
+"""The samples of a report: a small index of all of them, and their texts in compressed chunks opened on demand."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from darumeru.leaderboard.report_tokens import NO_TOKENS, TokenMarker
+from darumeru.leaderboard.svg import shorten
+from darumeru.metrics import metric as metric_named
+from darumeru.metrics.choice import chosen
+from darumeru.runs.row import SampleRow
+from darumeru.runs.score import answered
+from darumeru.runs.store import SampleStore
+from darumeru.runs.stored_plan import StoredTask, read_plan
+
+UNPARSED, EMPTY, TRUNCATED = 1, 2, 4
+CHUNK_SAMPLES = 200
+CHUNK_BYTES = 400_000
+PREVIEW = 60
+
+
+@dataclass
+class TaskIndex:
+    """A task's samples without their texts, in the order of the plan; what the list, the filters and deep links need.
+
+    values: the sample's part of the task's score, in [0, 1], None where a single sample has none. flags: sum of
+    UNPARSED, EMPTY, TRUNCATED. answers, golds: beginnings. counts: samples in each chunk. first: number of the first
+    chunk. absent: ids that were not answered.
+    """
+
+    name: str
+    first: int
+    ids: list[str] = field(default_factory=list)
+    values: list[float | None] = field(default_factory=list)
+    flags: list[int] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
+    golds: list[str] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """tasks: their indexes. chunks: base64 of gzipped JSON arrays of samples, numbered from 0. with_tokens: samples
+    with token boundaries of prompt or answer."""
+
+    tasks: Sequence[TaskIndex]
+    chunks: Sequence[str]
+    with_tokens: int
+
+    @property
+    def count(self) -> int:
+        return sum(len(task.ids) for task in self.tasks)
+
+
+def read_samples(run: Path, marker: TokenMarker = NO_TOKENS) -> Samples:
+    """All answered samples of a run; one chunk of texts is held in memory at a time, beside the compressed ones."""
+    store, chunks, tasks, with_tokens = SampleStore(run), [], [], 0
+    for stored in read_plan(run):
+        index = TaskIndex(stored.name, len(chunks))
+        tasks.append(index)
+        rows = answered(store, stored)
+        known = {row.id for row in rows}
+        index.absent = [name for name in (*stored.samples, *stored.overlong) if name not in known]
+        shares = marker.for_task(len(rows))
+        for batch in _batches(rows):
+            documents = []
+            for row in batch:
+                _add(index, stored, row)
+                tokens = shares.mark(row)
+                with_tokens += bool(tokens)
+                documents.append(_document(row, tokens))
+            index.counts.append(len(batch))
+            chunks.append(pack(documents))
+    return Samples(tasks, chunks, with_tokens)
+
+
+def pack(value: Any) -> str:
+    """base64 of the gzipped JSON; without a time in it, so that the same run gives the same file."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError:
+        data = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()  # lone surrogates as \ud...
+    return base64.b64encode(gzip.compress(data, 6, mtime=0)).decode()
+
+
+def _batches(rows: Sequence[SampleRow]) -> Iterator[list[SampleRow]]:
+    batch: list[SampleRow] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        size += 2 * len(row.prompt) + len(row.answer.text or "") + 600
+        if len(batch) == CHUNK_SAMPLES or size > CHUNK_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _add(index: TaskIndex, task: StoredTask, row: SampleRow) -> None:
+    index.ids.append(row.id)
+    value = sample_score(task, row)
+    index.values.append(None if value is None else round(value, 4))
+    index.flags.append(flags(task, row))
+    index.answers.append(_preview(_said(row)))
+    index.golds.append(_preview(row.gold))
+
+
+def sample_score(task: StoredTask, row: SampleRow) -> float | None:
+    """The mean of those of the task's score metrics that a single sample has; None when it has none of them. Points of
+    an exam are divided by the most that its question gives."""
+    names = [name for name in task.score if name in row.metrics]
+    if not names:
+        return None
+    most = row.meta.get("score", 1) if any(name.startswith("grade_norm") for name in names) else 1
+    most = most if isinstance(most, int | float) and most > 0 else 1
+    return sum(row.metrics[name] for name in names) / len(names) / most
+
+
+def flags(task: StoredTask, row: SampleRow) -> int:
+    """What went wrong with an answer; tasks of other sources do not say what they cannot read."""
+    found = 0
+    if not task.source and metric_named(task.score[0]).unparsed(row):
+        found |= UNPARSED
+    if row.answer.text is not None and not row.answer.text.strip():
+        found |= EMPTY
+    return found | (TRUNCATED if row.answer.finish_reason == "length" else 0)
+
+
+def _said(row: SampleRow) -> str:
+    if row.answer.probabilities is not None:
+        label = chosen(row)
+        return f"{label} ({row.answer.probabilities[label]:.3f})" if label else ""
+    if row.answer.logprobs is not None:
+        return f"Σ {sum(row.answer.logprobs):.2f}"
+    return row.answer.text or ""
+
+
+def _preview(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return shorten(" ".join(text[: 4 * PREVIEW].split()), PREVIEW)
+
+
+def _document(row: SampleRow, tokens: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    answer: dict[str, Any] = {}
+    if row.answer.probabilities is not None:
+        answer = {"probabilities": list(row.answer.probabilities.items()), "chosen": chosen(row)}
+    elif row.answer.logprobs is not None:
+        answer = {"logprobs": list(row.answer.logprobs)}
+    else:
+        answer = {"text": row.answer.text or "", "finish": row.answer.finish_reason}
+        answer["count"] = len(row.answer.tokens or ())
+    return {
+        "id": row.id,
+        "cluster": row.cluster,
+        "fingerprint": row.fingerprint,
+        "prompt": row.prompt,
+        "prompt_tokens": row.prompt_tokens,
+        "shots": row.num_fewshot,
+        "gold": row.gold,
+        "answer": answer | ({"extra": dict(row.answer.extra)} if row.answer.extra else {}),
+        "metrics": dict(row.metrics),
+        "meta": dict(row.meta),
+        "seconds": row.answer.seconds,
+    } | ({"tokens": tokens} if tokens else {})
