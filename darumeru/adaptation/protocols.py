@@ -29,7 +29,7 @@ class Candidate:
 class StepContext:
     """Where a step works and whom it tells.
 
-    output: an empty folder of the step's own; a candidate's folder lies inside it. inputs: named models that
+    output: a folder of the step's own, empty but for a resumable step; a candidate's folder lies inside it. inputs: named models that
     the recipe hands over besides the candidate (for example {"target": Path, "donor": Path}). seed: for every
     random choice. say: prints one progress line.
     """
@@ -43,7 +43,12 @@ class StepContext:
 @runtime_checkable
 class Step(Protocol):
     """An adaptation step. A plugin registers a class under the entry-point group "darumeru.steps"; the class is a
-    frozen dataclass whose fields are the step's parameters with defaults (they are its schema in a recipe)."""
+    frozen dataclass whose fields are the step's parameters with defaults (they are its schema in a recipe).
+
+    Class attributes that a pipeline looks at, where they are there: `resumable = True`: a step that was cut short gets
+    its folder back as it left it, and need not yield again what it has yielded (otherwise it starts in an empty
+    folder). `from_nothing = True`: the step needs no `from`. `version = 2`: what was made by another version is made
+    again. `on_all_ranks = True`: under accelerate every process runs the step, otherwise only the first one."""
 
     name: str
 

@@ -193,8 +193,10 @@ def _replaced(recipe: Recipe, node: Node, value: Any, axes: Mapping[str, Any], *
         return items
     if isinstance(value, dict):
         return {key: _replaced(recipe, node, one, axes, *place) for key, one in value.items()}
-    if not isinstance(value, str):
+    # Text of several lines is a prompt or a template, with braces of its own.
+    if not isinstance(value, str) or "\n" in value:
         return value
+    value = recipe.file.filled(value, *_at(node, *place))
     if value.startswith(DATA):
         name = value.removeprefix(DATA)
         if name not in recipe.data:

@@ -1,0 +1,182 @@
+"""Recipes are checked whole, with file and line, before anything runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from darumeru.adaptation.recipe import load_recipe
+from darumeru.adaptation.variants import Ref, expand
+from darumeru.errors import UserError
+from tests.adaptation.conftest import write_recipe
+
+pytestmark = pytest.mark.usefixtures("small_steps")
+
+GOOD = "  - {name: a, step: noise, from: base}\n"
+
+BAD = {
+    "unknown step": ("  - {name: a, step: vocab_extnd, from: base}", 14, "unknown step `vocab_extnd`.*vocab_extend"),
+    "unknown parameter": (
+        "  - name: a\n    step: noise\n    from: base\n    with:\n      cuont: 2",
+        18,
+        "step noise has no parameter `cuont`.*did you mean count",
+    ),
+    "wrong type": ("  - {name: a, step: noise, from: base, with: {count: many}}", 14, "`count` .*whole number.*'many'"),
+    "no whole number": ("  - {name: a, step: noise, from: base, with: {count: true}}", 14, "`count` .*whole number"),
+    "wrong item": ("  - {name: a, step: noise, from: base, with: {broken: [1, x]}}", 14, "`broken`.*each a whole"),
+    "wrong choice": (
+        "  - {name: a, step: vocab_bpe, from: base, with: {normalization: NFD}}",
+        14,
+        "`normalization` .*NFKC, NFC, none",
+    ),
+    "refused parameter": ("  - {name: a, step: fails, from: base, with: {at_once: true}}", 14, "never good"),
+    "cycle": (
+        "  - {name: a, step: noise, from: c}\n  - {name: b, step: noise, from: a}\n  - {name: c, step: noise, from: b}",
+        14,
+        "circle: a -> c -> b -> a",
+    ),
+    "missing parent": (GOOD + "  - {name: b, step: noise, from: aa}", 15, "`b` takes `from` from `aa`.*did you mean a"),
+    "missing input": ("  - {name: a, step: lep, from: base, inputs: {target: caht}}", 14, "`caht`.*did you mean chat"),
+    "no parent": ("  - {name: a, step: noise}", 14, "`a` needs `from`"),
+    "name twice": (GOOD + GOOD, 15, "`a` is given twice"),
+    "name of a model": ("  - {name: base, step: noise, from: chat}", 14, "`base` is given twice"),
+    "unknown key": ("  - {name: a, step: noise, form: base}", 14, "unknown key `form`.*did you mean from"),
+    "key twice": ("  - {name: a, step: noise, from: base, from: chat}", 14, "`from` stands twice"),
+    "no step": ("  - {name: a, from: base}", 14, "needs `step`"),
+    "not a list": ("  {name: a}", 13, "`steps` must be a list"),
+    "select": ("  - {name: a, step: noise, from: base, select: first}", 14, "best, last or all"),
+    "keep": ("  - {name: a, step: noise, from: base, keep: 0}", 14, "`keep` must be a number from 1 up"),
+    "best without scores": (
+        "  - {name: a, step: noise, from: base, score: false}\n  - {name: b, step: noise, from: {best: a}}",
+        15,
+        "`b` takes the best of `a`, which is not scored",
+    ),
+    "best of an unscored model": ("  - {name: a, step: noise, from: {best: base}}", 14, "best of `base`.*not scored"),
+    "unknown data": (
+        "  - {name: a, step: vocab_bpe, from: base, with: {corpus: data.corpse}}",
+        14,
+        "no data is called `corpse`.*did you mean corpus",
+    ),
+    "unknown axis": (
+        '  - {name: a, step: noise, from: base, matrix: {n: [1]}, with: {count: "{m}"}}',
+        14,
+        "`{m}` is no axis",
+    ),
+    "clashing axes": (
+        "  - {name: a, step: noise, from: base, matrix: {n: [1]}}\n"
+        "  - {name: b, step: noise, from: a, matrix: {n: [1]}}",
+        15,
+        "axis `n` is one of the step",
+    ),
+    "many inputs": (
+        "  - {name: a, step: noise, from: base, matrix: {n: [1, 2]}}\n"
+        "  - {name: b, step: lep, from: base, inputs: {base: base, target: a}}",
+        15,
+        "`target` must be one model, `a` hands on 2 variants",
+    ),
+    "not YAML": ("  - {name: a, step: noise", 14, "not YAML"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_is_wrong_is_said_with_its_line(kitchen: Path, case: str) -> None:
+    steps, line, message = BAD[case]
+    path = write_recipe(kitchen, "bad", steps)
+    with pytest.raises(UserError) as caught:
+        expand(load_recipe(path))
+    assert re.match(rf"{re.escape(str(path))}:{line}: ", caught.value.line()), caught.value.line()
+    assert re.search(message, caught.value.line()), caught.value.line()
+    assert "\n" not in caught.value.line()
+
+
+@pytest.mark.parametrize(
+    ("more", "line", "message"),
+    [
+        ("scoer: {}\n", 13, "unknown key `scoer`.*did you mean score"),
+        ("seed: first\n", 13, "`seed` must be a whole number"),
+    ],
+)
+def test_the_recipe_itself_is_checked(kitchen: Path, more: str, line: int, message: str) -> None:
+    path = write_recipe(kitchen, "bad", GOOD, more=more)
+    with pytest.raises(UserError, match=rf"bad.yaml:{line}: {message}"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("limit", "limti: 3", "no parameter `limti`.*did you mean limit"),
+        ("engine: transformers", "engine: transfomers", "unknown engine `transfomers`.*did you mean transformers"),
+        ("darumeru/rummlu]", "darumeru/rumlu]", "rumlu.*did you mean .*rummlu"),
+        ("num_fewshot: 0", "num_fewshot: none", "`num_fewshot`.*whole number or null"),
+    ],
+)
+def test_the_scoring_is_checked(kitchen: Path, old: str, new: str, message: str) -> None:
+    path = write_recipe(kitchen, "bad", GOOD)
+    text = path.read_text()
+    path.write_text(text.replace(old, new) if old in text else text.replace("score:\n", f"score:\n  {new}\n"))
+    with pytest.raises(UserError, match=rf"bad.yaml:\d+: .*{message}"):
+        load_recipe(path)
+
+
+def test_environment_variables_stand_for_paths(kitchen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_recipe(kitchen, "env", GOOD)
+    path.write_text(path.read_text().replace("corpus.txt", '"${TEXTS}/corpus.txt"'))
+    monkeypatch.delenv("TEXTS", raising=False)
+    with pytest.raises(UserError, match=r"env.yaml:3: the environment variable TEXTS is not set"):
+        load_recipe(path)
+    monkeypatch.setenv("TEXTS", str(kitchen))
+    assert load_recipe(path).data == {"corpus": (str((kitchen / "corpus.txt").resolve()),)}
+    path.write_text(path.read_text().replace("${TEXTS}", "${TEXTS:-/tmp}"))
+    with pytest.raises(UserError, match=r"env.yaml:3: .*plain variable name"):
+        load_recipe(path)
+
+
+def test_a_matrix_multiplies_a_step_and_what_comes_after_it(kitchen: Path) -> None:
+    steps = """
+  - name: vocab
+    step: vocab_{scheme}
+    from: base
+    matrix: {scheme: {bpe: {size: 700}, extend: {size: 640}}}
+    with: {corpus: data.corpus}
+  - name: lep
+    step: lep
+    from: vocab
+    matrix: {method: [swap, overlap, conversion]}
+    inputs: {base: base, target: chat}
+    with: {method: "{method}"}
+  - name: again
+    step: lep
+    from: {best: lep, per: scheme}
+    inputs: {base: vocab, target: {best: lep}}
+"""
+    variants = {one.name: one for one in expand(load_recipe(write_recipe(kitchen, "matrix", steps)))}
+    assert list(variants) == [
+        "vocab-bpe", "vocab-extend", "lep-bpe-swap", "lep-bpe-overlap", "lep-bpe-conversion", "lep-extend-swap",
+        "lep-extend-overlap", "lep-extend-conversion", "again-bpe", "again-extend",
+    ]  # fmt: skip
+    assert (variants["vocab-bpe"].step.name, variants["vocab-bpe"].step.size) == ("vocab_bpe", 700)
+    assert variants["vocab-extend"].step.corpus == (str((kitchen / "corpus.txt").resolve()),)
+    assert variants["lep-extend-overlap"].source == Ref(variants=("vocab-extend",))
+    assert variants["lep-extend-overlap"].step.method == "overlap"
+    methods = ("swap", "overlap", "conversion")
+    assert variants["again-extend"].source == Ref(variants=tuple(f"lep-extend-{m}" for m in methods), best=True)
+    assert variants["again-extend"].inputs["base"] == Ref(variants=("vocab-extend",)), "the variant with its own axes"
+
+
+def test_numbers_that_yaml_takes_for_text_are_numbers(kitchen: Path) -> None:
+    steps = "  - {name: a, step: noise, from: base, with: {scale: 1e-4, broken: 2}}\n"
+    (variant,) = expand(load_recipe(write_recipe(kitchen, "numbers", steps)))
+    assert variant.step.scale == 0.0001 and variant.step.broken == (2,)
+
+
+def test_settings_of_the_command_line_go_over_the_file(kitchen: Path) -> None:
+    path = write_recipe(kitchen, "set", GOOD)
+    recipe = load_recipe(path, {"a.count": "3", "score.limit": "2", "seed": "7", "models.base": "chat"})
+    (variant,) = expand(recipe)
+    assert (variant.step.count, recipe.score.limit, variant.node.seed) == (3, 2, 7)
+    assert recipe.models["base"] == str((kitchen / "chat").resolve())
+    with pytest.raises(UserError, match="nothing is called `aa`; did you mean a"):
+        load_recipe(path, {"aa.count": "3"})
