@@ -21,6 +21,9 @@ from darumeru.errors import UserError
 HOLD = "DARUMERU_TEST_HOLD"
 """Names a folder: while it holds a file `hold`, steps and the engine write `waiting-<where>` into it and wait."""
 
+COUNTER = "DARUMERU_TEST_COUNTER"
+"""Names a file that gets a line, the parent's label, each time that `noise` runs."""
+
 
 def plugin(folder: Path) -> Path:
     info = folder / "darumeru_small_steps-1.0.dist-info"
@@ -46,12 +49,11 @@ def wait(where: str) -> None:
 
 @dataclass(frozen=True)
 class Noise:
-    """Yields `count` copies of the model with more and more noise on the head. counter: a file that gets a line a run.
-    broken: candidates, from 1, whose config is spoilt."""
+    """Yields `count` copies of the model with more and more noise on the head. broken: candidates, from 1, whose
+    config is spoilt."""
 
     count: int = 1
     scale: float = 0.05
-    counter: str = ""
     broken: tuple[int, ...] = ()
 
     name: ClassVar[str] = "noise"
@@ -60,8 +62,8 @@ class Noise:
         import torch
         from safetensors.torch import load_file, save_file
 
-        if self.counter:
-            with open(self.counter, "a", encoding="utf-8") as file:
+        if COUNTER in os.environ:
+            with open(os.environ[COUNTER], "a", encoding="utf-8") as file:
                 file.write(f"{candidate.label}\n")
         for number in range(1, self.count + 1):
             folder = context.output / f"step-{number}"

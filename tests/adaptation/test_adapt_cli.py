@@ -1,0 +1,101 @@
+"""`darumeru adapt` as typed: plan, board, one line for a mistake; the recipes that come with the project."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from darumeru.adaptation.recipe import load_recipe
+from darumeru.adaptation.registry import step_registry
+from darumeru.adaptation.variants import expand
+from tests.adaptation.conftest import write_recipe
+from tests.cli.command import darumeru
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+NEEDS = {"pretrain", "base_model", "instruct_tune", "self_calibration", "instruction_calibration"}
+STEPS = """
+  - {name: vocab, step: vocab_bpe, from: base, with: {corpus: data.corpus, size: 700}}
+  - name: lep
+    step: lep
+    from: vocab
+    matrix: {method: [swap, overlap]}
+    inputs: {base: base, target: chat}
+    with: {method: "{method}", force: true}
+"""
+
+
+def test_plan_run_and_plan_again(
+    kitchen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = str(write_recipe(kitchen, "cli", STEPS))
+    words = ("adapt", recipe, "--output", str(tmp_path / "out"), "--set", "score.limit=2")
+    plan = darumeru(capsys, monkeypatch, *words, "--dry-run")
+    assert plan.code == 0 and plan.out.splitlines()[0] == "cli: 3 steps, 0 done"
+    assert re.search(r"base \(.*\): \d+\.\d kB, 150\.\dK parameters\n", plan.out)
+    assert re.search(r"│   └── vocab \[vocab_bpe\] to do; about \d+\.\d kB; from base\n", plan.out)
+    assert re.search(r"│       ├── lep-swap \[lep\] to do; .*from vocab; base = base, target = chat", plan.out)
+    assert not (tmp_path / "out").exists(), "a plan writes nothing"
+
+    ran = darumeru(capsys, monkeypatch, *words, "--json")
+    board = {one["label"]: one for one in json.loads(ran.out)["candidates"]}
+    assert ran.code == 0 and set(board) == {"vocab", "lep-swap", "lep-overlap"}
+    assert board["lep-swap"]["parents"] == ["vocab", "base", "chat"] and board["lep-swap"]["value"] is not None
+    assert board["lep-swap"]["parameters"]["method"] == "swap"
+
+    planned = darumeru(capsys, monkeypatch, *words, "--dry-run", "--json")
+    states = {one["name"]: (one["state"], one["scored"]) for one in json.loads(planned.out)["plan"]}
+    assert states["lep-overlap"] == ("done", 1) and states["base"] == ("given", 0)
+    again = darumeru(capsys, monkeypatch, *words)
+    assert again.code == 0 and "base > vocab > lep-swap" in re.sub(r"[│|\s]+", " ", again.out)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--set", "lep.metod=swap"), r"cli.yaml:\d+: step lep has no parameter `metod`; did you mean method\?"),
+        (("--set", "score.limit"), r"--set score.limit: is not KEY=VALUE"),
+        (("--set", "nothing.here=1"), r"--set nothing.here=1: nothing is called `nothing`"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    kitchen: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    message: str,
+) -> None:
+    recipe = str(write_recipe(kitchen, "cli", STEPS))
+    said = darumeru(capsys, monkeypatch, "adapt", recipe, "--output", str(tmp_path / "out"), *words)
+    assert said.code == 2 and said.out == "" and said.err.count("\n") == 1
+    assert re.match(f"error: .*{message}", said.err), said.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in RECIPES.glob("*.yaml")))
+def test_the_projects_recipes_are_right(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if missing := NEEDS - set(step_registry().names()):
+        pytest.skip(f"not installed yet: {', '.join(sorted(missing))}")
+    _fill(RECIPES / name, tmp_path, monkeypatch)
+    recipe = load_recipe(RECIPES / name)
+    variants = expand(recipe)
+    said = darumeru(
+        capsys, monkeypatch, "adapt", str(RECIPES / name), "--output", str(tmp_path / "out"), "--dry-run", "--json"
+    )
+    assert said.code == 0, said.err
+    planned = [one["name"] for one in json.loads(said.out)["plan"]]
+    assert planned == [*recipe.models, *(one.name for one in variants)]
+
+
+def _fill(recipe: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files where the recipe's environment variables point."""
+    for variable, rest in set(re.findall(r"\$\{(\w+)\}([\w./-]*)", recipe.read_text(encoding="utf-8"))):
+        monkeypatch.setenv(variable, str(folder / variable))
+        path = folder / f"{variable}{rest}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("Кошка спит на окне.\n", encoding="utf-8")
