@@ -1,0 +1,139 @@
+"""Continued pre-training on plain text, as a step (paper, section 2.3): by default of the embeddings alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from darumeru.adaptation.protocols import Candidate, StepContext
+from darumeru.errors import UserError
+from darumeru.prompts.builder import load_tokenizer
+from darumeru.runs.files import content_hash
+from lep_plugins.training.model_folder import load_model, save_model
+from lep_plugins.training.packing import PackedCorpus, pack
+from lep_plugins.training.trained_parameters import Trained, choose
+from lep_plugins.training.training_loop import Batch, LoopSettings, TrainingLoop
+from lep_plugins.vocabulary.corpus import Corpus
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """corpus: text files, read in order; field: of JSON lines and Parquet. trained: "embeddings" (the paper), "edges",
+    "lora" or "full" (trained_parameters.py); lora_rank, lora_alpha: for "lora". block: tokens of a block; batch_size:
+    blocks of an optimizer step, micro_batch of them at a time. max_steps: end before `epochs` are over.
+    mask_documents: no attention across the documents of a block. embedding_decay: 0, because rows that no text touches
+    would only shrink. evaluate_every: steps between candidates; save_every: between whole states. The defaults are
+    those of the paper for LLaMA-3-8B."""
+
+    corpus: tuple[str, ...] = ()
+    field: str = "text"
+    trained: Trained = "embeddings"
+    lora_rank: int = 8
+    lora_alpha: float = 16.0
+    learning_rate: float = 2e-4
+    weight_decay: float = 0.1
+    embedding_decay: float = 0.0
+    warmup_steps: int = 100
+    batch_size: int = 256
+    micro_batch: int = 8
+    block: int = 1024
+    epochs: int = 1
+    max_steps: int | None = None
+    mask_documents: bool = True
+    dtype: str = "auto"
+    evaluate_every: int | None = None
+    save_every: int = 100
+
+    name = "pretrain"
+    resumable = True
+    on_all_ranks = True
+
+    def check(self, model: Path) -> None:
+        """UserError for settings that cannot be meant, before anything heavy."""
+        Corpus.of(self.corpus, self.field)
+        for name in ("learning_rate", "batch_size", "micro_batch", "block", "epochs", "save_every"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"{name} must be above 0, not {getattr(self, name)}", self.name)
+        from darumeru.engines.model_files import find_model
+
+        context = find_model(str(model)).context_length
+        if context is not None and self.block > context:
+            mend = f"a block of at most {context}"
+            raise UserError(f"a block of {self.block} tokens is longer than the model's context", str(model), mend)
+
+    def run(self, context: StepContext, candidate: Candidate) -> Iterator[Candidate]:
+        """Yield a whole model at each evaluation and at the end; goes on where context.output was left."""
+        from accelerate import PartialState
+
+        self.check(candidate.path)
+        torch.manual_seed(context.seed)
+        key = content_hash([str(candidate.path), _files(self.corpus), self.field, self.block])
+        with PartialState().main_process_first():
+            tokenizer = load_tokenizer(str(candidate.path))
+            texts = Corpus.of(self.corpus, self.field).texts
+            packed = pack(texts, tokenizer, self.block, context.output / "packed", key, context.say)
+        settings = self.settings(packed)
+        model = choose(load_model(candidate.path, self.dtype), self.trained, self.lora_rank, self.lora_alpha)
+        batches = partial(self.batches, packed, context.seed)
+        job = asdict(self) | {"model": str(candidate.path), "seed": context.seed, "packed": key}
+        loop = TrainingLoop(model, batches, settings, context.output, job, context.say)
+        parameters = asdict(self) | {"corpus": list(self.corpus)}
+        for step in loop.run():
+            folder = context.output / f"step-{step:06d}"
+            if loop.accelerator.is_main_process:
+                save_model(model, candidate.path, folder)
+            loop.accelerator.wait_for_everyone()
+            parents = (candidate.label or str(candidate.path),)
+            yield Candidate(folder, self.name, parameters, parents, step, f"{self.name}-{self.trained}-{step}")
+
+    def settings(self, packed: PackedCorpus) -> LoopSettings:
+        """How long and how fast."""
+        steps = self.epochs * packed.count // self.batch_size
+        if steps == 0 and self.max_steps is None:
+            have, mend = f"{packed.count} blocks, {self.epochs} epochs", "more text, or a smaller batch_size"
+            raise UserError(f"the corpus ({have}) does not fill one batch of {self.batch_size}", "pretrain", mend)
+        if self.max_steps is not None:
+            steps = self.max_steps
+        return LoopSettings(
+            steps,
+            self.learning_rate,
+            min(self.warmup_steps, max(1, steps // 10)),
+            self.weight_decay,
+            self.embedding_decay,
+            save_every=self.save_every,
+            evaluate_every=self.evaluate_every,
+        )
+
+    def batches(self, packed: PackedCorpus, seed: int, step: int) -> list[Batch]:
+        """The micro-batches of a step: a seeded permutation of all blocks, another one each epoch."""
+        places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs = {int(epoch): _order(seed, int(epoch), packed.count) for epoch in np.unique(places // packed.count)}
+        chosen = np.array([epochs[int(place // packed.count)][place % packed.count] for place in places])
+        return [
+            self._batch(packed, packed.blocks(chosen[start : start + self.micro_batch]))
+            for start in range(0, len(chosen), self.micro_batch)
+        ]
+
+    def _batch(self, packed: PackedCorpus, ids: Any) -> Batch:
+        batch = {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(ids)}
+        if self.mask_documents:
+            positions = packed.positions(ids)
+            batch["position_ids"] = torch.from_numpy(positions)
+            # The first token of a document is not to be guessed from another document.
+            batch["labels"] = torch.from_numpy(np.where(positions == 0, -100, ids))
+        return batch
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, count: int) -> Any:
+    return np.random.default_rng((seed, epoch)).permutation(count)
+
+
+def _files(paths: Sequence[str]) -> list[list[Any]]:
+    return [[str(path), Path(path).stat().st_size, Path(path).stat().st_mtime_ns] for path in paths]

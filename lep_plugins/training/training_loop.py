@@ -1,0 +1,193 @@
+"""One training loop for plain text and conversations: float32 masters, whole-state checkpoints, the same curve after a
+kill."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from darumeru.errors import RunFailed, UserError
+from darumeru.runs.files import content_hash, write_atomically
+from lep_plugins.training.trained_parameters import Masters
+
+STATE, LOSSES = "state.pt", "losses.jsonl"
+IGNORED = -100
+Batch = Mapping[str, torch.Tensor]
+"""input_ids [n, L], labels [n, L] (-100: not learnt), and position_ids or attention_mask [n, L]."""
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """steps: optimizer steps in all. learning_rate: after `warmup` steps, then a cosine down to `final_share` of it.
+    decay of matrices, embedding_decay of embeddings. clip: norm of all gradients. save_every: steps between whole
+    states, evaluate_every: between candidates (the last step is always one)."""
+
+    steps: int
+    learning_rate: float
+    warmup: int
+    decay: float
+    embedding_decay: float
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip: float = 1.0
+    final_share: float = 0.0
+    save_every: int = 100
+    evaluate_every: int | None = None
+
+    def rate(self, step: int) -> float:
+        """Learning rate of the step with this number, from 0."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        part = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.learning_rate * (self.final_share + (1 - self.final_share) * 0.5 * (1 + math.cos(math.pi * part)))
+
+    def evaluates(self, step: int) -> bool:
+        """Whether a candidate is due after so many steps."""
+        return step == self.steps or bool(self.evaluate_every and step % self.evaluate_every == 0)
+
+
+class TrainingLoop:
+    """Trains `model` with what `batches(step)` gives: the micro-batches of the whole step; each rank takes its share.
+
+    folder: state.pt (masters, optimizer, random state) and losses.jsonl (one line a step). job: what the training
+    depends on; a folder of another job is refused. The loss is the mean over all learnt tokens of a step.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        batches: Callable[[int], Sequence[Batch]],
+        settings: LoopSettings,
+        folder: Path,
+        job: Mapping[str, Any],
+        say: Callable[[str], None] = print,
+    ) -> None:
+        from accelerate import Accelerator
+
+        self.model, self.batches, self.settings = model, batches, settings
+        self.folder, self.say = folder, say
+        self.job = content_hash(json.loads(json.dumps(dict(job), default=str)))
+        self.accelerator = Accelerator(cpu=not torch.accelerator.is_available())
+        self.masters = Masters(model)
+        groups = self.masters.groups(model, settings.decay, settings.embedding_decay)
+        fused = all(one.device.type in ("cpu", "cuda") for one in self.masters.masters.values())
+        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, fused=fused)
+        self.step = 0
+        self._restore()
+
+    def run(self) -> Iterator[int]:
+        """Train from where the folder stands; yield the number of steps done whenever a candidate is due.
+
+        RunFailed: a loss that is no number; the last whole state stays.
+        """
+        model = self.accelerator.prepare(self.model)
+        model.train()
+        if self.settings.evaluates(self.step):
+            yield self.step
+            model.train()
+        while self.step < self.settings.steps:
+            loss = self._step(model)
+            if not math.isfinite(loss):
+                raise RunFailed(f"step {self.step + 1}: the loss is {loss}; a lower learning rate may mend that")
+            self.step += 1
+            self._log(loss)
+            due = self.settings.evaluates(self.step)
+            if due or self.step % self.settings.save_every == 0:
+                self._save()
+            if due:
+                yield self.step
+                model.train()
+
+    def _step(self, model: Any) -> float:
+        batches = self.batches(self.step)
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        learnt = sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in batches)
+        mine = batches[rank::world]
+        total = torch.zeros((), dtype=torch.float64)
+        for number, batch in enumerate(mine):
+            placed = {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
+            labels = placed.pop("labels")
+            with self.accelerator.no_sync(model) if number + 1 < len(mine) else _nothing():
+                logits = model(**placed, use_cache=False).logits
+                loss = torch.nn.functional.cross_entropy(
+                    logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
+                )
+                # Averaged over ranks by DistributedDataParallel.
+                self.accelerator.backward(loss * (world / learnt))
+            self.masters.take_gradients()
+            total += loss.detach().double().cpu() / learnt
+        torch.nn.utils.clip_grad_norm_(list(self.masters.masters.values()), self.settings.clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.rate(self.step)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.masters.publish()
+        return float(self.accelerator.reduce(total.to(self.accelerator.device), "sum"))
+
+    # What survives a kill
+
+    def _log(self, loss: float) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        line = {"step": self.step, "loss": loss, "learning_rate": self.settings.rate(self.step - 1)}
+        with (self.folder / LOSSES).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        if self.step % max(1, self.settings.steps // 20) == 0:
+            self.say(f"step {self.step} of {self.settings.steps}, loss {loss:.4f}")
+
+    def _save(self) -> None:
+        if self.accelerator.is_main_process:
+            state = {
+                "job": self.job,
+                "step": self.step,
+                "weights": self.masters.state(),
+                "optimizer": self.optimizer.state_dict(),
+                "random": torch.get_rng_state(),
+            }
+            partial = self.folder / f".{STATE}.partial"
+            with partial.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self.folder / STATE)
+        self.accelerator.wait_for_everyone()
+
+    def _restore(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / STATE
+        if not path.is_file():
+            (self.folder / LOSSES).unlink(missing_ok=True)
+            return
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["job"] != self.job:
+            raise UserError("holds a training with other settings", str(self.folder), "give another output folder")
+        self.masters.load(state["weights"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"])
+        self.step = int(state["step"])
+        if self.accelerator.is_main_process:
+            kept = [line for line in read_losses(self.folder) if line["step"] <= self.step]
+            write_atomically(self.folder / LOSSES, "".join(json.dumps(line) + "\n" for line in kept))
+        if self.step < self.settings.steps:
+            self.say(f"training goes on from step {self.step}")
+
+
+def read_losses(folder: Path) -> list[dict[str, Any]]:
+    """The lines of losses.jsonl: step, loss, learning_rate; a torn last line is dropped."""
+    path = folder / LOSSES
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _nothing() -> Any:
+    from contextlib import nullcontext
+
+    return nullcontext()
