@@ -30,8 +30,8 @@ class StepContext:
     """Where a step works and whom it tells.
 
     output: a folder of the step's own, empty but for a resumable step; a candidate's folder lies inside it. inputs:
-    named models that the recipe hands over besides the candidate (for example {"target": Path, "donor": Path}). seed: for every
-    random choice. say: prints one progress line.
+    named models that the recipe hands over besides the candidate (for example {"target": Path, "donor": Path}). seed:
+    for every random choice. say: prints one progress line.
     """
 
     output: Path

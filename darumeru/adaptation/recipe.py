@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from darumeru.adaptation.parameters import check_parameters
 from darumeru.adaptation.recipe_file import RecipeFile, describe, read_recipe_file
-from darumeru.adaptation.registry import step_registry
 from darumeru.errors import UserError, near_names
 
 Select = Literal["best", "last", "all"]
@@ -49,6 +48,10 @@ class Source:
     names: tuple[str, ...]
     best: bool = False
     per: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        per = f" per {', '.join(self.per)}" if self.per else ""
+        return f"best of {', '.join(self.names)}{per}" if self.best else self.names[0]
 
 
 @dataclass(frozen=True)
@@ -287,11 +290,3 @@ def _ordered(file: RecipeFile, nodes: list[Node]) -> tuple[Node, ...]:
     for node in nodes:
         visit(node, ())
     return tuple(done.values())
-
-
-def step_class(recipe: Recipe, node: Node, name: str) -> Any:
-    """The class of a step; UserError with the line for an unknown one."""
-    try:
-        return step_registry().get(name)
-    except UserError as error:
-        raise recipe.file.error(error.what, "steps", node.place, "step", mend=error.mend, near=error.near) from error

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
 from darumeru.adaptation.parameters import check_parameters
-from darumeru.adaptation.recipe import Node, Recipe, Source, step_class
+from darumeru.adaptation.recipe import Node, Recipe, Source
+from darumeru.adaptation.registry import step_registry
 from darumeru.errors import UserError, near_names
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w.-]*)\}")
@@ -24,10 +25,11 @@ class Ref:
     variants: tuple[str, ...] = ()
     best: bool = False
     models: tuple[str, ...] = ()
+    said: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        names = ", ".join((*self.models, *self.variants)) if self.best else self.model or self.variants[0]
-        return f"best of {names}" if self.best else names
+        """As the recipe says it."""
+        return self.said or self.model or self.variants[0]
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,14 @@ def _sources(
         groups.setdefault(tuple(variant.axes[axis] for axis in source.per), []).append(variant)
     _need_scores(recipe, node, [one for group in groups.values() for one in group], source, "from")
     models = tuple(name for name in source.names if name in recipe.models)
+    said = str(source)
     if not groups:
-        return [({}, Ref(models=models, best=True))]
+        return [({}, Ref(models=models, best=True, said=said))]
     return [
-        (dict(zip(source.per, key, strict=True)), Ref(variants=tuple(v.name for v in group), models=models, best=True))
+        (
+            dict(zip(source.per, key, strict=True)),
+            Ref(variants=tuple(variant.name for variant in group), models=models, best=True, said=said),
+        )
         for key, group in groups.items()
     ]
 
@@ -134,7 +140,7 @@ def _variant(
     source: Ref | None,
     done: Mapping[str, list[Variant]],
 ) -> Variant:
-    step = step_class(recipe, node, str(_replaced(recipe, node, node.step, axes, "step")))
+    step = _step_class(recipe, node, str(_replaced(recipe, node, node.step, axes, "step")))
     if source is None and not makes_models(step):
         raise recipe.file.error(f"`{node.name}` needs `from`: a model or a step", *_at(node), mend="add `from: ...`")
     values = {**node.parameters, **extra}
@@ -175,7 +181,8 @@ def _input(
     if source.best:
         _need_scores(recipe, node, agreeing, source, "inputs", key)
         models = tuple(name for name in source.names if name in recipe.models)
-        return Ref(variants=tuple(variant.name for variant in agreeing), models=models, best=True)
+        variants = tuple(variant.name for variant in agreeing)
+        return Ref(variants=variants, models=models, best=True, said=str(source))
     if len(agreeing) != 1 or agreeing[0].node.select == "all":
         count = "all its candidates" if len(agreeing) == 1 else f"{len(agreeing)} variants"
         mend = f"write {{best: {source.names[0]}}} or share its axes"
@@ -214,3 +221,11 @@ def _replaced(recipe: Recipe, node: Node, value: Any, axes: Mapping[str, Any], *
                 f"`{{{axis}}}` is no axis of `{node.name}`", *_at(node, *place), near=near_names(axis, axes)
             )
     return _PLACEHOLDER.sub(lambda match: str(axes[match.group(1)]), value)
+
+
+def _step_class(recipe: Recipe, node: Node, name: str) -> Any:
+    """The class of a step; UserError with the line for an unknown one."""
+    try:
+        return step_registry().get(name)
+    except UserError as error:
+        raise recipe.file.error(error.what, "steps", node.place, "step", mend=error.mend, near=error.near) from error

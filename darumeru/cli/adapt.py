@@ -132,7 +132,7 @@ def _line(one: Planned) -> str:
     state = one.state
     if one.state == "done":
         state = f"done, {one.models} model{'s' * (one.models != 1)}, {one.scored} scored"
-    return f"{one.name} [{one.step}] {state}; {one.size}; {one.about}"
+    return "; ".join(part for part in (f"{one.name} [{one.step}] {state}", str(one.size), one.about) if part)
 
 
 def _show_board(board: Any) -> None:
