@@ -100,9 +100,7 @@ def _grid(scale: Scale, height: float) -> Markup:
         text = f"{tick:.1f}".replace("-", "−")
         zero = abs(tick) < 1e-9
         lines.append(
-            element(
-                "line", x1=x, x2=x, y1=TOP - 6, y2=height, stroke="#8884", class_="zero" if zero else "grid"
-            )
+            element("line", x1=x, x2=x, y1=TOP - 6, y2=height, stroke="#8884", class_="zero" if zero else "grid")
         )
         lines.append(element("text", text, x=x, y=12.0, text_anchor=anchor, class_="tick", fill="#777", font_size=11.0))
     return element("g", *lines, class_="axis", aria_hidden="true")
@@ -170,7 +168,7 @@ def radar(axes: Sequence[str], shapes: Sequence[Shape], about: str, *, shown: in
                     stroke="#8884")
         )  # fmt: skip
         parts.append(
-            element("text", f"{top * ring:.2f}", x=middle[0] + 4, y=middle[1] - radius * ring - 3, class_="tick",
+            element("text", f"{top * ring:.2f}", x=middle[0] + 4, y=middle[1] - radius * ring + 11, class_="tick",
                     fill="#777", font_size=10.0)
         )  # fmt: skip
     parts += [_spoke(axis, turn, middle, radius) for axis, turn in zip(axes, turns, strict=True)]

@@ -47,7 +47,9 @@ def learning_curve(points: Sequence[CurvePoint], about: str = "Learning curve") 
 
 
 def _names(points: Sequence[CurvePoint]) -> list[str]:
-    names = list(dict.fromkeys(name for point in points for name in point.scores if point.scores[name].value is not None))
+    names = list(
+        dict.fromkeys(name for point in points for name in point.scores if point.scores[name].value is not None)
+    )
     groups = [name for name in names if name.startswith("Daru")]
     tasks = [name for name in names if name not in groups and name not in AGGREGATES]
     aggregates = [name for name in AGGREGATES if name in names][:1]
@@ -77,9 +79,7 @@ def _axes(points: Sequence[CurvePoint], across: Scale, up: Scale) -> Markup:
     return element("g", *parts, class_="axis", aria_hidden="true")
 
 
-def _line(
-    name: str, place: int, points: Sequence[CurvePoint], across: Scale, up: Scale, thick: bool
-) -> Markup:
+def _line(name: str, place: int, points: Sequence[CurvePoint], across: Scale, up: Scale, thick: bool) -> Markup:
     runs: list[list[tuple[int, Score]]] = [[]]
     for point in points:
         score = point.scores.get(name)
@@ -90,7 +90,9 @@ def _line(
     parts = [element("title", TITLES.get(name, name))]
     for run in filter(None, runs):
         at = [f"{across(step):.2f},{up(score.value or 0.0):.2f}" for step, score in run]
-        ends = [(step, score.low, score.high) for step, score in run if score.low is not None and score.high is not None]
+        ends = [
+            (step, score.low, score.high) for step, score in run if score.low is not None and score.high is not None
+        ]
         if thick and len(ends) > 1:
             band = [f"{across(step):.2f},{up(high or 0.0):.2f}" for step, _, high in ends]
             band += [f"{across(step):.2f},{up(low or 0.0):.2f}" for step, low, _ in reversed(ends)]

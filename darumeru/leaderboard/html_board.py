@@ -54,12 +54,9 @@ def render(table: Table) -> str:
 
 def _line(row: Row, columns: Sequence[Column]) -> _Line:
     cells = tuple(row.cells.get(column.key, MISSING) for column in columns)
-    notes = [(column.title, cell.reason) for column, cell in zip(columns, cells, strict=True) if cell.reason]
-    notes += [
-        (column.title, f"{cell.n} / {cell.expected}")
-        for column, cell in zip(columns, cells, strict=True)
-        if cell.n < cell.expected
-    ]
+    given = [(column.title, row.cells[column.key]) for column in columns if column.key in row.cells]
+    notes = [(title, cell.reason) for title, cell in given if cell.reason]
+    notes += [(title, f"{cell.n} / {cell.expected}") for title, cell in given if cell.n < cell.expected]
     notes += [(key, _text(value)) for key, value in row.about.items() if value is not None]
     search = " ".join([row.name, row.key, *(mark.value for mark in row.marks), *(text for _, text in notes)])
     return _Line(row, cells, tuple(notes), search, Mark.PUBLISHED in row.marks)
@@ -81,12 +78,15 @@ def _plotted(table: Table) -> Column | None:
 def _bars(table: Table, column: Column | None) -> str:
     if column is None or not table.rows:
         return ""
-    rows = [(row, row.cells.get(column.key, MISSING)) for row in table.rows]
-    with_value = [(row, cell) for row, cell in rows if cell.value is not None]
-    without = [(row, cell) for row, cell in rows if cell.value is None]
-    bars = [Bar(row.name, cell.value, cell.low, cell.high, row.key) for row, cell in with_value + without]
+    cells = [row.cells.get(column.key, MISSING) for row in table.rows]
+    bars = [
+        Bar(row.name, cell.value, cell.low, cell.high, str(place))
+        for place, (row, cell) in enumerate(zip(table.rows, cells, strict=True))
+    ]
+    bars.sort(key=lambda bar: bar.value is None)
+    known = sum(bar.value is not None for bar in bars)
     spread = [end for row in table.rows for cell in row.cells.values() for end in (cell.value, cell.low, cell.high)]
-    return bar_chart(bars, column.title, shown=min(BARS, len(with_value)), spread=spread)
+    return bar_chart(bars, column.title, shown=min(BARS, known), spread=spread)
 
 
 def _radar(table: Table) -> str:
@@ -94,8 +94,8 @@ def _radar(table: Table) -> str:
     if len(axes) < 3:
         axes = [column for column in table.columns if column.kind == "task"][:17]
     shapes = [
-        Shape(row.name, tuple(row.cells.get(column.key, MISSING).value for column in axes), row.key)
-        for row in table.rows
+        Shape(row.name, tuple(row.cells.get(column.key, MISSING).value for column in axes), str(place))
+        for place, row in enumerate(table.rows)
     ]
     complete = [shape for shape in shapes if None not in shape.values]
     return radar([column.title for column in axes], complete, "", shown=SHAPES) if complete else ""

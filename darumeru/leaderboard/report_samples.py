@@ -61,7 +61,9 @@ class Samples:
 
 def read_samples(run: Path, marker: TokenMarker = NO_TOKENS) -> Samples:
     """All answered samples of a run; one chunk of texts is held in memory at a time, beside the compressed ones."""
-    store, chunks, tasks, with_tokens = SampleStore(run), [], [], 0
+    store, with_tokens = SampleStore(run), 0
+    chunks: list[str] = []
+    tasks: list[TaskIndex] = []
     for stored in read_plan(run):
         index = TaskIndex(stored.name, len(chunks))
         tasks.append(index)
@@ -137,7 +139,7 @@ def flags(task: StoredTask, row: SampleRow) -> int:
 def _said(row: SampleRow) -> str:
     if row.answer.probabilities is not None:
         label = chosen(row)
-        return f"{label} ({row.answer.probabilities[label]:.3f})" if label else ""
+        return f"{label} ({row.answer.probabilities[label]:.3g})" if label else ""
     if row.answer.logprobs is not None:
         return f"Σ {sum(row.answer.logprobs):.2f}"
     return row.answer.text or ""

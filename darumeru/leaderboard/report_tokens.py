@@ -18,7 +18,7 @@ class TaskTokens(Protocol):
     """Marks the samples of one task."""
 
     def mark(self, row: SampleRow) -> Mapping[str, Sequence[int]]:
-        """"prompt" and "answer" -> length of each token in code points; a part whose boundaries are not known for
+        """ "prompt" and "answer" -> length of each token in code points; a part whose boundaries are not known for
         certain is left out."""
         ...
 

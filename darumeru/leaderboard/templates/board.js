@@ -76,7 +76,7 @@ function drawBars(shown) {
   const drawn = shown.filter((model) => number(model.cells[barColumn]) !== null).slice(0, most);
   for (const node of barNodes.values()) node.setAttribute("display", "none");
   drawn.forEach((model, place) => {
-    const node = barNodes.get(model.row.dataset.key);
+    const node = barNodes.get(model.row.dataset.row);
     const cell = model.cells[barColumn];
     const value = number(cell);
     const [lowest, highest] = [number(cell, "low"), number(cell, "high")];
@@ -103,10 +103,10 @@ const shapes = new Map(all("#radar .shape").map((node) => [node.dataset.key, nod
 function drawRadar(shown) {
   if (!byId("radar")) return;
   const most = Number(byId("radar").dataset.most);
-  const drawn = shown.filter((model) => shapes.has(model.row.dataset.key)).slice(0, most);
+  const drawn = shown.filter((model) => shapes.has(model.row.dataset.row)).slice(0, most);
   for (const node of shapes.values()) node.setAttribute("display", "none");
   byId("radar-key").replaceChildren(...drawn.map((model, place) => {
-    const node = shapes.get(model.row.dataset.key);
+    const node = shapes.get(model.row.dataset.row);
     node.setAttribute("class", `shape series-${place}`);
     node.removeAttribute("display");
     return make("li", { classes: `series-${place}` }, make("bdi", { text: model.cells[1].dataset.name }));

@@ -35,7 +35,7 @@ const idOf = (sample) => index.tasks[owner[sample]].ids[within[sample]];
 const link = (sample) => `#${encode(index.tasks[owner[sample]].name)}/${encode(idOf(sample))}`;
 
 function encode(text) {
-  return encodeURIComponent(text.toWellFormed());
+  return encodeURIComponent(text.toWellFormed?.() ?? text);
 }
 
 function resultOf(sample) {

@@ -110,10 +110,10 @@ function choices(probabilities, chosen, gold) {
 }
 
 function texts(key, text, count, lengths) {
-  const block = text === "" ? make("p", { classes: "none", text: say("empty_answer") }) : pre(text);
+  const block = text.trim() === "" ? make("p", { classes: "none", text: say("empty_answer") }) : pre(text);
   const line = make("div", { classes: "line" }, make("h3", { text: say(key) }));
   if (count !== undefined) line.append(make("span", { classes: "interval", text: say("tokens_count", { n: count }) }));
-  if (lengths && text !== "") {
+  if (lengths && text.trim() !== "") {
     const button = make("button", { type: "button", text: say("show_tokens"), "aria-pressed": "false",
       classes: `colour-${key}` });
     button.addEventListener("click", () => {

@@ -1,0 +1,102 @@
+"""Run folders made of given answers, written and scored by the project's own store and scorer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from darumeru.engines.request import Answer
+from darumeru.runs.files import content_hash
+from darumeru.runs.manifest import write_manifest
+from darumeru.runs.row import SampleRow
+from darumeru.runs.score import score_run
+from darumeru.runs.store import SampleStore
+
+
+def chosen(task: str, id: str, gold: str, said: str, prompt: str = "Вопрос?", **more: Any) -> SampleRow:
+    """A sample of which `said` ("A" or "B") got the larger probability."""
+    other = "B" if said == "A" else "A"
+    answer = Answer(probabilities={said: 0.75, other: 0.125}, seconds=0.5)
+    return SampleRow(task, id, id, f"f{id}", prompt, 9, gold, answer, {}, {"acc": float(gold == said)}, **more)
+
+
+def copied(task: str, id: str, text: str, said: str, prompt: str = "Повтори.", **more: Any) -> SampleRow:
+    """A copying sample; a text that ends in "…" counts as cut at the token budget."""
+    finish = "length" if said.endswith("…") else "stop"
+    answer = Answer(text=said, tokens=more.pop("tokens", (1,)), finish_reason=finish, seconds=0.25)
+    count = more.pop("prompt_tokens", 5)
+    metrics = {"exact_copy_rate": float(text == said)}
+    return SampleRow(task, id, id, f"f{id}", prompt, count, text, answer, {}, metrics, **more)
+
+
+def make_run(
+    folder: Path,
+    rows: Sequence[SampleRow],
+    name: str = "model",
+    absent: Sequence[str] = (),
+    **manifest: Any,
+) -> Path:
+    """A scored run. absent: ids of the first task that were planned and never answered. manifest: entries over."""
+    tasks: dict[str, list[SampleRow]] = {}
+    for row in rows:
+        tasks.setdefault(row.task, []).append(row)
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = _manifest(name) | manifest
+    plan = [_plan(task, of_task, absent if place == 0 else ()) for place, (task, of_task) in enumerate(tasks.items())]
+    (folder / "plan.json").write_text(json.dumps({"schema": 1, "max_length": 512, "tasks": plan}), encoding="utf-8")
+    with SampleStore(folder) as store:
+        for row in rows:
+            store.append(row)
+    write_manifest(folder, whole)
+    score_run(folder, whole)
+    return folder
+
+
+def rewrite(path: Path, change: Mapping[str, Any], checksum: bool = False) -> None:
+    """Change a JSON file as a person with an editor would; checksum: and cover it up."""
+    document = json.loads(path.read_text(encoding="utf-8")) | dict(change)
+    if checksum:
+        document.pop("checksum")
+        document["checksum"] = content_hash(document)
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def _manifest(name: str) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "status": "finished",
+        "model": {"name": name, "revision": None, "fingerprint": "1" * 64},
+        "tokenizer": {"fingerprint": "2" * 64},
+        "profile": "darumeru",
+        "engine": {"name": "transformers", "dtype": "auto", "args": {}},
+        "data": {"source": "bundled", "tasks": {}},
+        "seed": 0,
+        "resamples": 50,
+        "command": ["darumeru", "run"],
+        "versions": {"python": "3.11"},
+        "finished": "2026-01-02T03:04:05Z",
+        "seconds": 1.5,
+    }
+
+
+def _plan(task: str, rows: Sequence[SampleRow], absent: Sequence[str]) -> dict[str, Any]:
+    metric = "acc" if rows[0].answer.probabilities is not None else "exact_copy_rate"
+    return {
+        "name": task,
+        "group": "DaruMERA",
+        "method": "choice",
+        "metrics": [metric],
+        "score": [metric],
+        "language": "ru",
+        "leaderboard": True,
+        "num_fewshot": 0,
+        "limited": False,
+        "samples": {row.id: row.fingerprint for row in rows} | dict.fromkeys(absent, "never"),
+        "overlong": [],
+        "data": {},
+        "error": None,
+        "source": "",
+        "settings": {},
+    }

@@ -1,0 +1,71 @@
+"""Pictures as SVG: well-formed XML whatever the labels, and values where the scale puts them."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as xml
+
+import pytest
+
+from darumeru.leaderboard.charts import LEFT, RIGHT, Bar, Shape, bar_chart, domain, radar
+from darumeru.leaderboard.curve_chart import learning_curve
+from darumeru.runs.results import Score
+from darumeru.training.curve import Point
+from tests.leaderboards.browser import HOSTILE
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def bars(picture: str) -> list[xml.Element]:
+    return [node for node in xml.fromstring(picture).iter(f"{SVG}g") if "bar" in node.get("class", "").split()]
+
+
+def test_bars_are_as_long_as_their_values_and_start_at_zero() -> None:
+    drawn = bars(bar_chart([Bar("a", 0.5, 0.25, 0.75), Bar("b", 1.0), Bar("c", None)], "scores"))
+    lengths = [float(node.find(f"{SVG}rect").get("width")) for node in drawn]  # type: ignore[union-attr, arg-type]
+    assert lengths == pytest.approx([(RIGHT - LEFT) / 2, RIGHT - LEFT, 0.0], abs=0.01)
+    whiskers = [node.find(f"{SVG}path").get("d") for node in drawn]  # type: ignore[union-attr]
+    quarter = (RIGHT - LEFT) / 4
+    assert (
+        whiskers[0]
+        == f"M{LEFT + quarter:.2f} 18v7M{LEFT + quarter:.2f} 21.5H{RIGHT - quarter:.2f}M{RIGHT - quarter:.2f} 18v7"
+    )
+    assert whiskers[1:] == ["", ""]
+
+
+def test_the_scale_holds_zero_and_all_intervals() -> None:
+    assert domain([0.3, None, 0.62]) == pytest.approx((0.0, 0.7))
+    assert domain([-0.15, 0.2]) == pytest.approx((-0.2, 0.2))
+    assert domain([]) == (0.0, 0.1)
+    assert domain([float("nan"), 1.0]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("label", HOSTILE)
+def test_any_label_gives_well_formed_xml(label: str) -> None:
+    shapes = [Shape(label, (0.1, 0.5, 0.9)), Shape("none", (None, 0.5, 0.9))]
+    points = [Point(step, {label: Score(0.5), "mean": Score(0.5, 0.4, 0.6)}) for step in (0, 10)]
+    for picture in (
+        bar_chart([Bar(label, 0.5)], label),
+        radar([label, "b", "c"], shapes, label),
+        learning_curve(points),
+    ):
+        root = xml.fromstring(picture)
+        assert root.tag == f"{SVG}svg"
+        assert {node.tag.removeprefix(SVG) for node in root.iter()} <= {
+            "svg", "g", "title", "text", "rect", "path", "line", "polygon", "polyline", "circle"
+        }  # fmt: skip
+
+
+def test_a_radar_needs_three_axes_and_draws_only_complete_shapes() -> None:
+    assert radar(["a", "b"], [Shape("m", (0.1, 0.2))], "") == ""
+    picture = radar(["a", "b", "c"], [Shape("whole", (0.1, 0.2, 0.3)), Shape("part", (0.1, None, 0.3))], "")
+    assert "whole: a 0.100, b 0.200, c 0.300" in picture and "part" not in picture
+
+
+def test_a_curve_is_in_the_order_of_its_steps_and_breaks_where_there_is_no_score() -> None:
+    values = {30: 0.3, 0: 0.1, 20: None, 10: 0.2}
+    points = [Point(step, {"daru/task": Score(value)}) for step, value in values.items()]
+    lines = [node.get("points") for node in xml.fromstring(learning_curve(points)).iter(f"{SVG}polyline")]
+    assert [len((line or "").split()) for line in lines] == [2, 1]
+    heights = [float(dot.split(",")[1]) for line in lines for dot in (line or "").split()]
+    assert heights == sorted(heights, reverse=True)
+    assert learning_curve([]) == "" and learning_curve([Point(0, {"a": Score(None)})]) == ""
