@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from darumeru.errors import RunFailed, UserError
-from darumeru.runs.files import content_hash, write_atomically
+from darumeru.runs.files import write_atomically
+from lep_plugins.training.delayed_stop import DelayedStop
 from lep_plugins.training.trained_parameters import Masters
 
 STATE, LOSSES = "state.pt", "losses.jsonl"
@@ -49,14 +50,15 @@ class LoopSettings:
 
     def evaluates(self, step: int) -> bool:
         """Whether a candidate is due after so many steps."""
-        return step == self.steps or bool(self.evaluate_every and step % self.evaluate_every == 0)
+        return step == self.steps or bool(step and self.evaluate_every and step % self.evaluate_every == 0)
 
 
 class TrainingLoop:
     """Trains `model` with what `batches(step)` gives: the micro-batches of the whole step; each rank takes its share.
 
     folder: state.pt (masters, optimizer, random state) and losses.jsonl (one line a step). job: what the training
-    depends on; a folder of another job is refused. The loss is the mean over all learnt tokens of a step.
+    depends on; a folder of another job is refused. on_step: called with the steps done and the model after each step.
+    The loss is the mean over all learnt tokens of a step. Ranks add their gradients once a step, in float32.
     """
 
     def __init__(
@@ -67,13 +69,15 @@ class TrainingLoop:
         folder: Path,
         job: Mapping[str, Any],
         say: Callable[[str], None] = print,
+        on_step: Callable[[int, Any], None] | None = None,
     ) -> None:
         from accelerate import Accelerator
 
-        self.model, self.batches, self.settings = model, batches, settings
-        self.folder, self.say = folder, say
-        self.job = content_hash(json.loads(json.dumps(dict(job), default=str)))
+        self.batches, self.settings, self.folder = batches, settings, folder
+        self.say, self.on_step = say, on_step
+        self.job = json.loads(json.dumps(dict(job), default=str))
         self.accelerator = Accelerator(cpu=not torch.accelerator.is_available())
+        self.model = model.to(self.accelerator.device)
         self.masters = Masters(model)
         groups = self.masters.groups(model, settings.decay, settings.embedding_decay)
         fused = all(one.device.type in ("cpu", "cuda") for one in self.masters.masters.values())
@@ -84,51 +88,63 @@ class TrainingLoop:
     def run(self) -> Iterator[int]:
         """Train from where the folder stands; yield the number of steps done whenever a candidate is due.
 
-        RunFailed: a loss that is no number; the last whole state stays.
+        RunFailed: a loss or a gradient that is no number; the last whole state stays. A SIGTERM during a step is
+        answered after it, when the whole state is on disk.
         """
-        model = self.accelerator.prepare(self.model)
-        model.train()
+        self.model.train()
         if self.settings.evaluates(self.step):
             yield self.step
-            model.train()
+            self.model.train()
         while self.step < self.settings.steps:
-            loss = self._step(model)
-            if not math.isfinite(loss):
-                raise RunFailed(f"step {self.step + 1}: the loss is {loss}; a lower learning rate may mend that")
-            self.step += 1
-            self._log(loss)
-            due = self.settings.evaluates(self.step)
-            if due or self.step % self.settings.save_every == 0:
-                self._save()
+            with DelayedStop() as stop:
+                loss = self._step()
+                self.step += 1
+                self._log(loss)
+                due = self.settings.evaluates(self.step)
+                if due or self.step % self.settings.save_every == 0 or self._anywhere(stop.asked):
+                    self._save()
+            if self.on_step is not None:
+                self.on_step(self.step, self.model)
             if due:
                 yield self.step
-                model.train()
+            self.model.train()
 
-    def _step(self, model: Any) -> float:
+    def _step(self) -> float:
         batches = self.batches(self.step)
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         learnt = sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in batches)
-        mine = batches[rank::world]
         total = torch.zeros((), dtype=torch.float64)
-        for number, batch in enumerate(mine):
-            placed = {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
-            labels = placed.pop("labels")
-            with self.accelerator.no_sync(model) if number + 1 < len(mine) else _nothing():
-                logits = model(**placed, use_cache=False).logits
-                loss = torch.nn.functional.cross_entropy(
-                    logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
-                )
-                # Averaged over ranks by DistributedDataParallel.
-                self.accelerator.backward(loss * (world / learnt))
+        for batch in batches[rank::world]:
+            loss = learnt_loss(self.model, batch) / max(1, learnt)
+            self.accelerator.backward(loss)
             self.masters.take_gradients()
-            total += loss.detach().double().cpu() / learnt
-        torch.nn.utils.clip_grad_norm_(list(self.masters.masters.values()), self.settings.clip)
+            total += loss.detach().double().cpu()
+        if world > 1:
+            self._add_gradients()
+            total = self.accelerator.reduce(total.to(self.accelerator.device), "sum")
+        norm = torch.nn.utils.clip_grad_norm_(list(self.masters.masters.values()), self.settings.clip, foreach=True)
+        if not math.isfinite(float(total)) or not math.isfinite(float(norm)):
+            what = f"step {self.step + 1}: the loss is {float(total)}, the gradient's norm {float(norm)}"
+            raise RunFailed(f"{what}; a lower learning rate may mend that")
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.rate(self.step)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.masters.publish()
-        return float(self.accelerator.reduce(total.to(self.accelerator.device), "sum"))
+        return float(total)
+
+    def _add_gradients(self) -> None:
+        """Sum the masters' gradients over all ranks; a rank that had no micro-batch adds zeros."""
+        for master in self.masters.masters.values():
+            mine = torch.zeros_like(master) if master.grad is None else master.grad
+            master.grad = self.accelerator.reduce(mine, "sum")
+
+    def _anywhere(self, here: bool) -> bool:
+        """Whether it holds on any rank."""
+        if self.accelerator.num_processes == 1:
+            return here
+        flag = torch.tensor(float(here), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, "sum") > 0)
 
     # What survives a kill
 
@@ -166,7 +182,11 @@ class TrainingLoop:
             return
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["job"] != self.job:
-            raise UserError("holds a training with other settings", str(self.folder), "give another output folder")
+            changed = sorted(
+                name for name in {*state["job"], *self.job} if state["job"].get(name) != self.job.get(name)
+            )
+            what = f"holds a training with other settings ({', '.join(changed)} differ)"
+            raise UserError(what, str(self.folder), "give another output folder")
         self.masters.load(state["weights"])
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["random"])
@@ -187,7 +207,18 @@ def read_losses(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def _nothing() -> Any:
-    from contextlib import nullcontext
+def learnt_loss(model: Any, batch: Batch) -> torch.Tensor:
+    """Cross-entropy summed over the learnt tokens of a micro-batch; logits are computed of these alone."""
+    placed = {name: tensor.to(model.device) for name, tensor in batch.items()}
+    after = placed.pop("labels")[:, 1:]
+    learnt = torch.nn.functional.pad(after != IGNORED, (0, 1))
 
-    return nullcontext()
+    def choose(head: torch.nn.Module, values: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (values[0][learnt],)
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(choose)
+    try:
+        logits = model(**placed, use_cache=False).logits
+    finally:
+        hook.remove()
+    return torch.nn.functional.cross_entropy(logits.float(), after[after != IGNORED], reduction="sum")

@@ -1,0 +1,206 @@
+"""Continued pre-training: what moves, what stays, what survives a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from darumeru.adaptation.protocols import Candidate, StepContext
+from darumeru.errors import RunFailed, UserError
+from lep_plugins.training.pretraining import Pretrain
+from lep_plugins.training.training_loop import read_losses
+from tests.shared_data import ROOT
+from tests.tiny_models import TEXTS, make_model
+
+SMALL: dict[str, Any] = {"block": 32, "batch_size": 4, "micro_batch": 2, "max_steps": 6, "learning_rate": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "texts.txt"
+    path.write_text("\n\n".join("\n".join(TEXTS[place % 5 :]) for place in range(40)), encoding="utf-8")
+    return path
+
+
+def run(model: Path, corpus: Path, output: Path, **settings: Any) -> list[Candidate]:
+    step = Pretrain(corpus=(str(corpus),), **{**SMALL, **settings})
+    return list(step.run(StepContext(output, say=lambda text: None), Candidate(model)))
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+EMBEDDINGS = {"model.embed_tokens.weight", "lm_head.weight"}
+
+
+@pytest.mark.parametrize(
+    ("trained", "moved"),
+    [
+        ("embeddings", lambda name: name in EMBEDDINGS),
+        ("edges", lambda name: name in EMBEDDINGS or any(f"layers.{layer}." in name for layer in (0, 1, 4, 5))),
+        ("lora", lambda name: name in EMBEDDINGS or name.endswith("_proj.weight")),
+        ("full", lambda name: True),
+    ],
+)
+def test_only_what_was_named_moves(trained: str, moved: Callable[[str], bool], corpus: Path, tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model", layers=6, hidden=32)
+    (candidate,) = run(model, corpus, tmp_path / "out", trained=trained, lora_alpha=8.0)
+    before, after = weights(model), weights(candidate.path)
+    assert before.keys() == after.keys()
+    for name, tensor in before.items():
+        assert after[name].equal(tensor) != moved(name), name
+    assert candidate.training_step == 6
+    losses = [line["loss"] for line in read_losses(tmp_path / "out")]
+    assert len(losses) == 6 and losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_small_rate_moves_bf16_weights(tied: bool, corpus: Path, tmp_path: Path) -> None:
+    """40 steps of 1e-6 are below half a unit in the last place of most weights, each; the masters add them up."""
+    import torch
+
+    model = make_model(tmp_path / "model", dtype="bfloat16", tied=tied, hidden=32)
+    settings = {"learning_rate": 1e-6, "max_steps": 40, "warmup_steps": 1, "weight_decay": 0.0}
+    (candidate,) = run(model, corpus, tmp_path / "out", **settings)
+    before, after = weights(model), weights(candidate.path)
+    name = "model.embed_tokens.weight"
+    assert after[name].dtype == torch.bfloat16
+    assert before.keys() == after.keys()
+    state = torch.load(tmp_path / "out" / "state.pt", weights_only=True)["weights"][name]
+    assert state.dtype == torch.float32
+    change = (state - before[name].float()).abs()
+    seen = change.amax(dim=1) > 0
+    assert seen.sum() > 50
+    # Every row that was seen moved by about the sum of the rates; rounding to bf16 at each step would have lost it.
+    assert 5e-6 < float(change[seen].amax(dim=1).median()) < 1e-4
+    assert not after[name].equal(before[name])
+
+
+def test_rows_that_no_text_touches_do_not_shrink(corpus: Path, tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model", vocab=640, hidden=32)
+    (candidate,) = run(model, corpus, tmp_path / "out", weight_decay=0.5, learning_rate=0.1)
+    name = "model.embed_tokens.weight"
+    before, after = weights(model)[name], weights(candidate.path)[name]
+    used = set(np.fromfile(tmp_path / "out" / "packed" / "blocks.bin", dtype="<u4").tolist())
+    unused = [row for row in range(640) if row not in used]
+    assert unused and after[unused].equal(before[unused])
+    assert not after[sorted(used)].equal(before[sorted(used)])
+
+
+def test_candidates_are_whole_models_with_the_same_tokenizer(corpus: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = make_model(tmp_path / "model")
+    found = run(model, corpus, tmp_path / "out", evaluate_every=2, max_steps=5)
+    assert [one.training_step for one in found] == [2, 4, 5]
+    for one in found:
+        AutoModelForCausalLM.from_pretrained(one.path)
+        assert AutoTokenizer.from_pretrained(one.path).encode("Кошка") == AutoTokenizer.from_pretrained(model).encode(
+            "Кошка"
+        )
+        assert (one.path / "tokenizer.json").read_bytes() == (model / "tokenizer.json").read_bytes()
+
+
+def command(model: Path, corpus: Path, output: Path, **settings: Any) -> list[str]:
+    return ["tests.training.driver", str(model), str(corpus), str(output), json.dumps({**SMALL, **settings})]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_training_goes_on_to_the_same_losses_and_weights(
+    number: signal.Signals, corpus: Path, tmp_path: Path
+) -> None:
+    model = make_model(tmp_path / "model", hidden=32)
+    settings = {"max_steps": 60, "save_every": 7, "evaluate_every": 25, "trained": "full"}
+    (*_, whole) = run(model, corpus, tmp_path / "whole", **settings)
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command(model, corpus, killed, **settings)],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while process.poll() is None and len(read_losses(killed)) < 33:
+        time.sleep(0.002)
+    process.send_signal(number)
+    process.wait()
+    assert 33 <= len(read_losses(killed)) < 60, "it was not killed in the middle"
+    (*_, last) = run(model, corpus, killed, **settings)
+    assert read_losses(killed) == read_losses(tmp_path / "whole")
+    ours, theirs = weights(last.path), weights(whole.path)
+    assert all(ours[name].equal(tensor) for name, tensor in theirs.items())
+
+
+def test_two_ranks_train_as_one(corpus: Path, tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model", hidden=32)
+    run(model, corpus, tmp_path / "one")
+    launcher = ["-m", "accelerate.commands.launch", "--num_processes=2", "--cpu", "--num_cpu_threads_per_process=1"]
+    launcher += [
+        "--mixed_precision=no",
+        "--num_machines=1",
+        "--dynamo_backend=no",
+        "--main_process_port=29622",
+        "--module",
+    ]
+    done = subprocess.run(
+        [sys.executable, *launcher, *command(model, corpus, tmp_path / "two")],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    ours, theirs = (read_losses(tmp_path / name) for name in ("two", "one"))
+    assert [line["loss"] for line in ours] == pytest.approx([line["loss"] for line in theirs], abs=1e-5)
+    assert (tmp_path / "two" / "step-000006" / "config.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"block": 4096}, "longer than the model's context"),
+        ({"trained": "everything"}, "is not what can be trained"),
+        ({"batch_size": 0}, "batch_size must be above 0"),
+        ({"max_steps": None, "batch_size": 100_000, "micro_batch": 1}, "does not fill one batch"),
+        ({"corpus": ("nowhere.txt",)}, "no such corpus file"),
+        ({"corpus": ()}, "no corpus"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    settings: dict[str, Any], message: str, corpus: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    step = Pretrain(**{"corpus": (str(corpus),), **SMALL, **settings})
+    with pytest.raises(UserError) as caught:
+        list(step.run(StepContext(tmp_path / "out", say=lambda text: None), Candidate(tiny_model)))
+    assert message in caught.value.line()
+
+
+def test_a_folder_of_another_training_is_refused(corpus: Path, tiny_model: Path, tmp_path: Path) -> None:
+    run(tiny_model, corpus, tmp_path / "out", max_steps=2)
+    with pytest.raises(UserError, match="with other settings"):
+        run(tiny_model, corpus, tmp_path / "out", max_steps=2, learning_rate=2e-3)
+
+
+def test_a_loss_that_is_no_number_ends_training_and_keeps_the_last_state(corpus: Path, tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model", hidden=32)
+    with pytest.raises(RunFailed, match="the loss is"):
+        run(model, corpus, tmp_path / "out", learning_rate=1e30, save_every=1, trained="full", warmup_steps=1)
+    assert (tmp_path / "out" / "state.pt").is_file()
