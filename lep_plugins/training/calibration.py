@@ -57,11 +57,21 @@ class Calibration:
     dtype: str = "auto"
 
     name: ClassVar[str] = "calibration"
+    resumable: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """UserError: unknown filters and languages, parameters that make no sense, copy tasks without a corpus."""
+        self._training()
+        self._copying()
+        self._filters()
+        if self.copies and not self.copy_corpus:
+            mend = "set copy_corpus: [FILE], or copies: 0"
+            raise UserError(f"{self.copies} copy tasks are wanted and there is no corpus for them", self.name, mend)
 
     def run(self, context: StepContext, candidate: Candidate) -> Iterator[Candidate]:
         """Yield the merged model at the end of every epoch. A killed step goes on where it was. UserError, before
-        heavy work: a file that is missing or broken, an unknown filter or language, a server that does not answer, a
-        model without a chat template; after filtering: nothing is left."""
+        heavy work: a file that is missing or broken, a server that does not answer, a model without a chat template;
+        after filtering: nothing is left."""
         data = context.output / "data"
         with _main_process_first():
             if not (data / "train.jsonl").is_file():
@@ -80,11 +90,6 @@ class Calibration:
         from lep_plugins.checkpoint import open_checkpoint
         from lep_plugins.vocabulary.corpus import Corpus
 
-        self._training().check()
-        self._copying().check()
-        if self.copies and not self.copy_corpus:
-            mend = "set copy_corpus: [FILE], or copies: 0"
-            raise UserError(f"{self.copies} copy tasks are wanted and there is no corpus for them", self.name, mend)
         if self.copies:
             Corpus.of(self.copy_corpus, self.copy_field)
         if not find_model(str(candidate.path)).has_chat_template:

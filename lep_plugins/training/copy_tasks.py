@@ -37,15 +37,15 @@ CountTokens = Callable[[str], int]
 @dataclass(frozen=True)
 class CopyTasks:
     """count: tasks wanted (fewer when the corpus gives fewer). min_tokens, max_tokens: of the copied text. language:
-    of the request, "ru" or "en". Paper (section 2.4): 10,000 articles, or 2,000 long texts."""
+    of the request, "ru" or "en". Paper (section 2.4): 10,000 articles, or 2,000 long texts. UserError: an unknown
+    language, numbers that make no sense."""
 
     count: int
     min_tokens: int
     max_tokens: int
     language: str = "ru"
 
-    def check(self) -> None:
-        """UserError: an unknown language, numbers that make no sense."""
+    def __post_init__(self) -> None:
         if self.language not in REQUESTS:
             mend = f"known: {', '.join(REQUESTS)}"
             raise UserError(

@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from darumeru.adaptation.protocols import Candidate, StepContext
-from darumeru.errors import UserError
 from lep_plugins.training.calibration import Calibration, require_some
 from lep_plugins.training.conversations import Conversation, read_conversations
 from lep_plugins.training.filters import run_filters
 from lep_plugins.training.lora_model import Layers, Saved
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InstructionCalibration(Calibration):
     """data: a JSONL file of conversations ({"messages": [...]} or {"instruction": ..., "output": ...}). The rest as for
     Calibration; the defaults are the paper's (arXiv:2412.21140, section 2.4), which trains on saiga_scored with 2,000
     long copy tasks and no filter of its own."""
 
-    data: str = ""
+    data: str
     copies: int = 2_000
     copy_min_tokens: int = 1_000
     copy_max_tokens: int = 1_900
@@ -37,8 +36,6 @@ class InstructionCalibration(Calibration):
     name: ClassVar[str] = "instruction_calibration"
 
     def check(self, context: StepContext, candidate: Candidate) -> None:
-        if not self.data:
-            raise UserError("no data", "instruction_calibration", "set data: FILE.jsonl")
         read_conversations(Path(self.data))
         super().check(context, candidate)
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from darumeru.errors import UserError
 from lep_plugins.training.chat_labels import ChatLabeller
 from lep_plugins.training.conversations import Conversation
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 ADAPTER = "adapter"
+Row = dict[str, npt.NDArray[np.int32]]
+"""input_ids and labels of one conversation."""
 TOO_LONG, REFUSED = "longer than max_length", "not rendered by the chat template"
 
 
@@ -29,7 +34,7 @@ class LoraTraining:
     `schedule`, warmup_steps, weight_decay, AdamW. max_length: tokens of a conversation; longer ones are left out whole.
     batch_size: conversations of one optimizer step, `micro_batch` at a time. save_every: optimizer steps between
     checkpoints. dtype: of the frozen weights, "auto" = float32 without an accelerator, else bfloat16 (then in
-    bfloat16 autocast); what is trained is float32 in any case.
+    bfloat16 autocast); what is trained is float32 in any case. UserError: numbers that cannot be meant.
     """
 
     rank: int
@@ -48,8 +53,7 @@ class LoraTraining:
     gradient_checkpointing: bool = True
     dtype: str = "auto"
 
-    def check(self) -> None:
-        """UserError for numbers that cannot be meant."""
+    def __post_init__(self) -> None:
         for name in (
             "rank",
             "alpha",
@@ -113,7 +117,7 @@ class LoraTraining:
 
     def rows(
         self, labeller: ChatLabeller, conversations: Sequence[Conversation], say: Callable[[str], None] = print
-    ) -> tuple[list[dict[str, list[int]]], Counter[str]]:
+    ) -> tuple[list[Row], Counter[str]]:
         """(input_ids and labels of each conversation that fits, reason -> count of the others)."""
         rows, left_out, endless = [], Counter[str](), 0
         reason: UserError | None = None
@@ -128,7 +132,9 @@ class LoraTraining:
                 left_out[TOO_LONG] += 1
                 continue
             endless += not labelled.ends
-            rows.append({"input_ids": labelled.ids, "labels": labelled.labels})
+            rows.append(
+                {"input_ids": np.asarray(labelled.ids, np.int32), "labels": np.asarray(labelled.labels, np.int32)}
+            )
         if not rows:
             if reason and not left_out[TOO_LONG]:
                 raise reason
@@ -155,7 +161,7 @@ class LoraTraining:
         from trl import SFTConfig
 
         share = self.micro_batch * int(PartialState().num_processes)
-        return SFTConfig(
+        arguments = SFTConfig(
             output_dir=str(folder),
             per_device_train_batch_size=self.micro_batch,
             gradient_accumulation_steps=max(1, self.batch_size // share),
@@ -177,12 +183,15 @@ class LoraTraining:
             disable_tqdm=True,
             log_level="error",
         )
+        if arguments.n_gpu > 1:
+            arguments._n_gpu = 1  # one process trains on one device; several are for `accelerate launch`
+        return arguments
 
     def _trainer(
         self,
         model: Any,
         tokenizer: Any,
-        rows: list[dict[str, list[int]]],
+        rows: list[Row],
         folder: Path,
         seed: int,
         callbacks: list[Any],

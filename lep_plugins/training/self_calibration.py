@@ -16,14 +16,14 @@ from lep_plugins.training.lora_model import Layers, Saved
 from lep_plugins.training.synthesis import Synthesis
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SelfCalibration(Calibration):
     """prompts: a JSONL file of questions ({"instruction": ...} or {"messages": [...]}). teacher: who answers them, the
     input "target" of the recipe by default. engine, max_new_tokens, teacher_dtype, engine_args: as for Synthesis. The
     rest as for Calibration; the defaults are the paper's (arXiv:2412.21140, section 2.4), which filters by a judge.
     """
 
-    prompts: str = ""
+    prompts: str
     teacher: str = ""
     engine: str = "vllm"
     max_new_tokens: int = 2048
@@ -45,8 +45,6 @@ class SelfCalibration(Calibration):
     name: ClassVar[str] = "self_calibration"
 
     def check(self, context: StepContext, candidate: Candidate) -> None:
-        if not self.prompts:
-            raise UserError("no prompts", "self_calibration", "set prompts: FILE.jsonl")
         read_prompts(Path(self.prompts))
         self._synthesis(context).check()
         super().check(context, candidate)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from darumeru.engines import EngineDied, EngineOptions, Generate, Request, engine_registry, load_engine
+from darumeru.engines import Engine, EngineDied, EngineOptions, Generate, Request, engine_registry, load_engine
 from darumeru.engines.model_files import find_model
 from darumeru.errors import RunFailed, UserError
 from darumeru.prompts.builder import PromptBuilder, load_tokenizer
@@ -22,7 +21,7 @@ UNANSWERED, CUT = "synthesis: not answered", "synthesis: cut at max_new_tokens"
 @dataclass(frozen=True)
 class Synthesis:
     """How questions are answered. teacher: a model folder or Hub id, as a rule the original instruct model. engine:
-    "vllm" (the transformers engine takes its place where vLLM is not installed) or another engine's name.
+    "vllm" (the transformers engine takes its place where vLLM cannot run) or another engine's name.
     max_new_tokens: of one answer. max_length: tokens of question and answer. engine_args: passed to the engine."""
 
     teacher: str
@@ -78,7 +77,7 @@ class Synthesis:
             extra=dict(self.engine_args),
             log_file=str(log.path.with_suffix(".log")),
         )
-        engine = load_engine(self._engine(say), options)
+        engine = self._engine(options, say)
         try:
             for done, (index, answer) in enumerate(engine.answer(requests), 1):
                 said = {"error": answer.error} if answer.error else {"finish_reason": answer.finish_reason}
@@ -90,11 +89,14 @@ class Synthesis:
         finally:
             engine.close()
 
-    def _engine(self, say: Callable[[str], None]) -> str:
-        if self.engine == "vllm" and importlib.util.find_spec("vllm") is None:
-            say("vLLM is not installed: the transformers engine answers instead, which is slower")
-            return "transformers"
-        return self.engine
+    def _engine(self, options: EngineOptions, say: Callable[[str], None]) -> Engine:
+        try:
+            return load_engine(self.engine, options)
+        except UserError as error:
+            if self.engine != "vllm" or self.engine_args:
+                raise
+            say(f"vLLM cannot be used here ({error.line()}): the transformers engine answers, which is slower")
+            return load_engine("transformers", options)
 
 
 @dataclass(frozen=True)

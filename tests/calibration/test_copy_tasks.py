@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -63,14 +65,14 @@ def test_a_small_corpus_gives_what_it_has_and_zero_gives_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tasks", "message"),
+    ("given", "message"),
     [
-        (CopyTasks(1, 1, 2, "russian"), "unknown language `russian`"),
-        (CopyTasks(1, 5, 2), "copy_min_tokens <= copy_max_tokens"),
-        (CopyTasks(-1, 1, 2), "copies is not negative"),
+        ((1, 1, 2, "russian"), "unknown language `russian`"),
+        ((1, 5, 2), "copy_min_tokens <= copy_max_tokens"),
+        ((-1, 1, 2), "copies is not negative"),
     ],
 )
-def test_tasks_that_make_no_sense_are_refused(tasks: CopyTasks, message: str) -> None:
+def test_tasks_that_make_no_sense_are_refused(given: Any, message: str) -> None:
     with pytest.raises(UserError) as caught:
-        tasks.check()
+        CopyTasks(*given)
     assert message in caught.value.line()

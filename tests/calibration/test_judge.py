@@ -74,16 +74,16 @@ def test_a_server_that_goes_away_stops_the_work_in_one_line(server: JudgeServer,
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (JudgeFilter(), "the judge has no address"),
-        (JudgeFilter("http://127.0.0.1:9/v1"), "no server answers"),
-        (JudgeFilter("x", template="{instruction} {anser}"), "template names {anser}; did you mean answer?"),
-        (JudgeFilter("x", template="{instruction}"), "template does not name {answer}"),
-        (JudgeFilter("x", minimum=6), "minimum is a whole number from 1 to 5"),
+        ({}, "the judge has no address"),
+        ({"url": "http://127.0.0.1:9/v1"}, "no server answers"),
+        ({"url": "x", "template": "{instruction} {anser}"}, "template names {anser}; did you mean answer?"),
+        ({"url": "x", "template": "{instruction}"}, "template does not name {answer}"),
+        ({"url": "x", "minimum": 6}, "minimum is a whole number from 1 to 5"),
     ],
 )
-def test_a_judge_that_cannot_work_is_refused_before_the_work(given: JudgeFilter, message: str) -> None:
+def test_a_judge_that_cannot_work_is_refused_before_the_work(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        given.check()
+        JudgeFilter(**given).check()
     assert message in caught.value.line() and "\n" not in caught.value.line()
 
 

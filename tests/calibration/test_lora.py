@@ -165,5 +165,5 @@ def test_an_adapter_on_one_side_of_a_tied_model_is_refused(tmp_path: Path) -> No
 )
 def test_numbers_that_make_no_sense_are_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        training(**changed).check()
+        training(**changed)
     assert message in caught.value.line()

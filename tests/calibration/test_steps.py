@@ -124,7 +124,8 @@ def test_self_calibration_learns_the_answers_that_pass_the_judge(
 
 
 def test_the_defaults_are_the_papers() -> None:
-    own, given = SelfCalibration(), InstructionCalibration()
+    own = SelfCalibration(prompts="prompts.jsonl", copy_corpus=("articles.jsonl",))
+    given = InstructionCalibration(data="saiga.jsonl", copy_corpus=("articles.jsonl",))
     assert (own.copies, own.rank, own.alpha, own.learning_rate, own.weight_decay) == (10_000, 8, 1, 2.5e-5, 0.1)
     assert (own.layers, own.saved, own.max_length, own.batch_size) == ("first_last", ("embedding", "head"), 8192, 64)
     assert (given.copies, given.rank, given.alpha, given.learning_rate) == (2_000, 32, 16, 5e-5)
@@ -142,7 +143,6 @@ def lines(name: str, *texts: str) -> Callable[[Path], dict[str, Any]]:
 
 GOOD = '{"instruction": "Вопрос", "output": "Ответ"}'
 BAD: list[tuple[Callable[[Path], dict[str, Any]], str]] = [
-    (lambda folder: {"data": ""}, "set data: FILE.jsonl"),
     (lambda folder: {"data": str(folder / "none.jsonl")}, "no such data file"),
     (lines("data"), "the data file holds no record"),
     (lines("data", GOOD, "{broken"), "line 2: not JSONL"),
@@ -172,8 +172,8 @@ BAD: list[tuple[Callable[[Path], dict[str, Any]], str]] = [
 def test_bad_input_is_one_line_before_the_training(
     tmp_path: Path, donor: Path, corpus: str, change: Callable[[Path], dict[str, Any]], message: str
 ) -> None:
-    step = instruction(tmp_path, corpus, **change(tmp_path))
     with pytest.raises(UserError) as caught:
+        step = instruction(tmp_path, corpus, **change(tmp_path))
         list(step.run(context(tmp_path / "out"), Candidate(donor)))
     assert message in caught.value.line() and "\n" not in caught.value.line()
     assert not (tmp_path / "out" / "training").exists() and not (tmp_path / "out" / "model").exists()
@@ -191,8 +191,6 @@ def test_a_model_without_a_chat_template_is_refused(tmp_path: Path, model: Path,
         list(step.run(context(tmp_path / "out"), Candidate(model)))
     with pytest.raises(UserError, match="unknown engine"):
         list(replace(step, engine="vlm").run(context(tmp_path / "out", target=model), Candidate(model)))
-    with pytest.raises(UserError, match="no prompts"):
-        list(replace(step, prompts="").run(context(tmp_path / "out", target=model), Candidate(model)))
     with pytest.raises(UserError, match="a record without a user message"):
         silent_prompts = write_lines(
             tmp_path / "silent.jsonl", [{"messages": [{"role": "assistant", "content": "Да"}]}]

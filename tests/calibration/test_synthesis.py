@@ -14,7 +14,6 @@ import pytest
 
 from darumeru.engines import Answer, EngineDied, Request
 from darumeru.errors import RunFailed, UserError
-from lep_plugins.training import synthesis
 from lep_plugins.training.conversations import Conversation, read_prompts
 from lep_plugins.training.keyed_log import KeyedLog
 from lep_plugins.training.synthesis import CUT, UNANSWERED, Synthesis
@@ -71,13 +70,13 @@ def prompts(folder: Path, count: int = 40) -> list[Conversation]:
 def watch(monkeypatch: pytest.MonkeyPatch, dies_after: int | None = None, engine: Any = None) -> list[Watched]:
     """Every engine that the synthesis loads from now on."""
     made: list[Watched] = []
-    load = synthesis.load_engine
+    from darumeru.engines import load_engine
 
     def loaded(name: str, options: Any) -> Any:
-        made.append(Watched(engine or load(name, options), dies_after))
+        made.append(Watched(engine or load_engine(name, options), dies_after))
         return made[-1]
 
-    monkeypatch.setattr(synthesis, "load_engine", loaded)
+    monkeypatch.setattr("lep_plugins.training.synthesis.load_engine", loaded)
     return made
 
 
@@ -127,19 +126,16 @@ def test_an_engine_that_dies_leaves_its_answers(model: Path, tmp_path: Path, mon
 
 def test_cut_and_missing_answers_are_left_out_and_counted(model: Path, tmp_path: Path) -> None:
     questions = prompts(tmp_path, 5)
+    said: list[dict[str, Any]] = [
+        {"answer": " Да. ", "finish_reason": "stop"},
+        {"answer": "Да и", "finish_reason": "length"},
+        {"answer": None, "error": "needs 900 tokens, the engine's context has 256"},
+        {"answer": " ", "finish_reason": "stop"},
+        {"answer": "Нет.", "finish_reason": "stop"},
+    ]
     asked = Synthesis(str(model), "transformers", 4, 256)
     with KeyedLog(tmp_path / "answers.jsonl", asked._job()) as log:
-        for question, value in zip(
-            questions,
-            [
-                {"answer": " Да. ", "finish_reason": "stop"},
-                {"answer": "Да и", "finish_reason": "length"},
-                {"answer": None, "error": "needs 900 tokens, the engine's context has 256"},
-                {"answer": " ", "finish_reason": "stop"},
-                {"answer": "Нет.", "finish_reason": "stop"},
-            ],
-            strict=True,
-        ):
+        for question, value in zip(questions, said, strict=True):
             log.add(question.key, value)
     found = asked.run(questions, tmp_path / "answers.jsonl", silent)
     assert [each.answer for each in found.conversations] == ["Да.", "Нет."]
@@ -165,7 +161,14 @@ def test_a_broken_line_in_the_middle_is_an_error(tmp_path: Path) -> None:
         pass
 
 
-def test_without_vllm_the_transformers_engine_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+def test_where_vllm_cannot_run_the_transformers_engine_answers(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("darumeru.engines.vllm_engine.importlib.util.find_spec", lambda name: None)
     heard: list[str] = []
-    assert Synthesis("model")._engine(heard.append) == "transformers" and "vLLM is not installed" in heard[0]
+    found = Synthesis(str(model), "vllm", 4, 256).run(prompts(tmp_path, 2), tmp_path / "answers.jsonl", heard.append)
+    assert any("vLLM is not installed" in line and "transformers engine answers" in line for line in heard)
+    assert len(found.conversations) + sum(found.rejected.values()) == 2
+    with pytest.raises(UserError, match="vLLM is not installed"):
+        asked = Synthesis(str(model), "vllm", 4, 256, engine_args={"enforce_eager": True})
+        asked.run(prompts(tmp_path, 3), tmp_path / "answers.jsonl", silent)

@@ -25,7 +25,8 @@ class Filter(Protocol):
     """A frozen dataclass whose fields are its parameters; it judges the last message of each conversation."""
 
     def check(self) -> None:
-        """UserError when it cannot work as it is set up; called before any heavy work."""
+        """UserError when it cannot work here and now; called before any heavy work. (Parameters that make no sense are
+        refused by the constructor.)"""
         ...
 
     def reasons(self, conversations: Sequence[Conversation], memory: Path) -> Iterator[tuple[int, str]]:

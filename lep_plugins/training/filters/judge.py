@@ -45,7 +45,8 @@ class JudgeFilter:
     and {answer} are filled in; it must ask for a JSON object of the criteria with whole numbers from 1 to 5. A
     conversation with any criterion below `minimum` is rejected; so is one whose score cannot be read.
 
-    Paper (section 2.4): LLaMA-3-70B grades grammar and relevance, below 4 is dropped.
+    Paper (section 2.4): LLaMA-3-70B grades grammar and relevance, below 4 is dropped. UserError: no address, a name in
+    the template that is not known.
     """
 
     url: str = ""
@@ -59,8 +60,7 @@ class JudgeFilter:
     retries: int = 5
     backoff: float = 0.5
 
-    def check(self) -> None:
-        """UserError: no address, nobody answers there, a name in the template that is not known."""
+    def __post_init__(self) -> None:
         if not self.url:
             raise UserError("the judge has no address", "filter judge", "set url, for example http://HOST:8000/v1")
         if not self.criteria or not LOWEST <= self.minimum <= HIGHEST:
@@ -72,6 +72,9 @@ class JudgeFilter:
                 raise UserError(f"template names {{{name}}}", "filter judge", mend, near_names(name, NAMES))
         if missing := set(NAMES) - set(used):
             raise UserError(f"template does not name {{{min(missing)}}}", "filter judge")
+
+    def check(self) -> None:
+        """UserError: nobody answers at the address, or no chat server."""
         self._engine().close()
 
     def reasons(self, conversations: Sequence[Conversation], memory: Path) -> Iterator[tuple[int, str]]:

@@ -25,7 +25,8 @@ LOOP_WORDS = 24
 class RulesFilter:
     """language: "ru", "en" or "any". language_share: least share of its letters among all letters. loop: how often a
     phrase of up to 24 words must follow upon itself to be a loop. repeated_share: most share of words that stand in a
-    sequence of `ngram` words seen before (0 to 1). min_characters, max_characters: of the answer."""
+    sequence of `ngram` words seen before (0 to 1). min_characters, max_characters: of the answer. UserError: an
+    unknown language, a number that makes no sense."""
 
     language: str = "ru"
     language_share: float = 0.5
@@ -35,8 +36,7 @@ class RulesFilter:
     min_characters: int = 1
     max_characters: int = 20_000
 
-    def check(self) -> None:
-        """UserError: an unknown language, a number that makes no sense."""
+    def __post_init__(self) -> None:
         known = (*ALPHABETS, "any")
         if self.language not in known:
             mend = f"known: {', '.join(known)}"
@@ -50,6 +50,9 @@ class RulesFilter:
             raise UserError(
                 "loop is at least 2, ngram at least 1, min_characters at most max_characters", "filter rules"
             )
+
+    def check(self) -> None:
+        """Nothing can stop it."""
 
     def reasons(self, conversations: Sequence[Conversation], memory: Path) -> Iterator[tuple[int, str]]:
         """See Filter.reasons: "too short", "too long", "language", "repetition"."""
