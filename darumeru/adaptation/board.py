@@ -142,6 +142,8 @@ def _cell(entry: Entry, name: str, best: float | None) -> Cell:
 def _about(entry: Entry) -> Mapping[str, Any]:
     made = entry.made
     about: dict[str, Any] = {"from": lineage(made), "step": made.candidate.step}
+    if others := made.candidate.parents[1:]:
+        about["with"] = ", ".join(others)
     if made.candidate.training_step is not None:
         about["training step"] = made.candidate.training_step
     if made.candidate.parameters:
@@ -187,10 +189,11 @@ def _text(cell: Cell, interval: bool) -> str:
 
 def write_board(board: Board, folder: Path) -> None:
     """Write all forms of the board and the figure; each file is replaced whole."""
-    from darumeru.adaptation.board_page import board_page
     from darumeru.adaptation.figure import draw_scores
+    from darumeru.leaderboard import html_board
 
     write_atomically(folder / JSON, to_json(board_json(board, folder)))
     write_atomically(folder / MARKDOWN, board_markdown(board))
     picture = draw_scores(board, folder / FIGURE)
-    write_atomically(folder / HTML, board_page(board, picture))
+    pictures = [("Scores by training step", picture)] if picture else []
+    write_atomically(folder / HTML, html_board.render(board_table(board), pictures))

@@ -169,7 +169,11 @@ def _score(file: RecipeFile, models: Mapping[str, str]) -> ScoreSettings:
             raise file.error(f"no model is called `{name}`", "score", "models", near=near_names(name, models))
     try:
         if not any(name.startswith("lm_eval/") for name in settings.tasks):
-            load_registry(settings.profile, settings.include).select(settings.tasks)
+            chosen = load_registry(settings.profile, settings.include).select(settings.tasks)
+            longest = max(chosen, key=lambda spec: spec.max_new_tokens)
+            if longest.max_new_tokens >= settings.max_length:
+                what = f"{longest.name} needs {longest.max_new_tokens} tokens for an answer alone"
+                raise UserError(what, mend="raise max_length or leave the task out")
         if settings.engine not in engine_registry().names():
             engine_registry().get(settings.engine)
     except UserError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ class _Line:
     published: bool
 
 
-def render(table: Table) -> str:
-    """The page's HTML, complete and self-contained. Encode it as UTF-8."""
+def render(table: Table, pictures: Sequence[tuple[str, bytes]] = ()) -> str:
+    """The page's HTML, complete and self-contained. Encode it as UTF-8. pictures: titles and PNGs that stand in it."""
     lines = [_line(row, table.columns) for row in table.rows]
     plotted = _plotted(table)
     marks = {mark for row in table.rows for mark in row.marks}
@@ -49,6 +50,7 @@ def render(table: Table) -> str:
         bars_shown=BARS,
         radar=_radar(table),
         shapes_shown=SHAPES,
+        pictures=[(title, base64.b64encode(picture).decode("ascii")) for title, picture in pictures],
     )
 
 
