@@ -84,6 +84,8 @@ def pack(
     opening, closing = tokenizer.bos_token_id, tokenizer.eos_token_id
     if opening is None and closing is None:
         raise UserError("the tokenizer has neither a BOS nor an EOS token", "pretrain", "name one of them in it")
+    if opening == closing:
+        opening = None  # One token in both roles stands once, between documents.
     folder.mkdir(parents=True, exist_ok=True)
     packer = _Packer(block)
     documents = 0

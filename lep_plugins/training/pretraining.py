@@ -17,7 +17,7 @@ from darumeru.prompts.builder import load_tokenizer
 from darumeru.runs.files import content_hash
 from lep_plugins.training.model_folder import load_model, save_model
 from lep_plugins.training.packing import PackedCorpus, pack
-from lep_plugins.training.trained_parameters import Trained, choose
+from lep_plugins.training.trained_parameters import Trained, check_trained, choose
 from lep_plugins.training.training_loop import Batch, LoopSettings, TrainingLoop
 from lep_plugins.vocabulary.corpus import Corpus
 
@@ -57,6 +57,7 @@ class Pretrain:
     def check(self, model: Path) -> None:
         """UserError for settings that cannot be meant, before anything heavy."""
         Corpus.of(self.corpus, self.field)
+        check_trained(self.trained)
         for name in ("learning_rate", "batch_size", "micro_batch", "block", "epochs", "save_every"):
             if getattr(self, name) <= 0:
                 raise UserError(f"{name} must be above 0, not {getattr(self, name)}", self.name)

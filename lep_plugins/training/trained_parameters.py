@@ -20,9 +20,7 @@ def choose(model: Any, trained: Trained, rank: int = 8, alpha: float = 16.0) -> 
     embeddings: input and output embeddings (the paper). edges: beside them the two lowest and two highest layers. lora:
     beside them LoRA of `rank` on all linear layers (arXiv:2412.07633). full: everything.
     """
-    if trained not in get_args(Trained):
-        mend = f"one of {', '.join(get_args(Trained))}"
-        raise UserError(f"`{trained}` is not what can be trained", "trained", mend)
+    check_trained(trained)
     if trained == "full":
         return model.requires_grad_(True)
     if trained == "lora":
@@ -38,6 +36,13 @@ def choose(model: Any, trained: Trained, rank: int = 8, alpha: float = 16.0) -> 
         for layer in {*layers[:EDGE], *layers[-EDGE:]}:
             layer.requires_grad_(True)
     return model
+
+
+def check_trained(trained: str) -> None:
+    """UserError: no such choice."""
+    if trained not in get_args(Trained):
+        mend = f"one of {', '.join(get_args(Trained))}"
+        raise UserError(f"`{trained}` is not what can be trained", "trained", mend)
 
 
 def embeddings(model: Any) -> list[torch.nn.Parameter]:
