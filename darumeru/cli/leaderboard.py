@@ -1,0 +1,108 @@
+"""`darumeru leaderboard`: runs and published tables as one board."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from darumeru.errors import UserError, near_names
+
+if TYPE_CHECKING:
+    from darumeru.leaderboard.table import Table
+
+FORMATS = ("markdown", "html", "csv", "latex", "json")
+SUFFIXES = {".md": "markdown", ".html": "html", ".htm": "html", ".csv": "csv", ".tex": "latex", ".json": "json"}
+
+
+def register(app: typer.Typer) -> None:
+    app.command(help="Compare runs and published results on one board, with intervals and ties.")(leaderboard)
+
+
+def leaderboard(
+    sources: Annotated[list[Path], typer.Argument(help="Run folders, folders of runs, published tables (JSON).")],
+    form: Annotated[str | None, typer.Option("--format", help=f"{', '.join(FORMATS)}; else by --output.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="Write into this file.")] = None,
+    sort: Annotated[str | None, typer.Option("--sort", help="Column to sort by, or name.")] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Columns: groups or tasks.")] = None,
+    aggregate: Annotated[
+        str, typer.Option("--aggregate", help="tasks, groups or normalized.")
+    ] = "tasks",
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Show incomplete runs, unranked.")
+    ] = False,
+    allow_different: Annotated[
+        bool, typer.Option("--allow-different", help="Show runs made under other settings, marked.")
+    ] = False,
+    model_card: Annotated[bool, typer.Option("--model-card", help="Print a run's model-index for its card.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    _check_output(output)
+    if model_card:
+        _write(_model_card(sources), output)
+        return
+    chosen = _format(form, output, as_json)
+    from darumeru.leaderboard.board import BoardOptions, build_board
+    from darumeru.leaderboard.sources import load_sources
+
+    options = BoardOptions(sort, by, aggregate, allow_partial, allow_different)
+    runs, published = load_sources(sources)
+    table = build_board(runs, published, options)
+    if chosen is None:
+        from rich.console import Console
+
+        from darumeru.leaderboard.render_terminal import render
+
+        console = Console()
+        console.print(render(table, console.width))
+        return
+    _write(_render(table, chosen), output)
+
+
+def _format(form: str | None, output: Path | None, as_json: bool) -> str | None:
+    if form is not None and form not in FORMATS:
+        raise UserError(
+            f"no format `{form}`, there are {', '.join(FORMATS)}", "--format", near=near_names(form, FORMATS)
+        )
+    if as_json and form not in (None, "json"):
+        raise UserError(f"--json and --format {form} contradict each other")
+    if as_json or form is not None:
+        return "json" if as_json else form
+    if output is None:
+        return None
+    if output.suffix.lower() not in SUFFIXES:
+        raise UserError("the suffix names no format", str(output), f"--format {'|'.join(FORMATS)}")
+    return SUFFIXES[output.suffix.lower()]
+
+
+def _check_output(output: Path | None) -> None:
+    if output is not None and output.is_dir():
+        raise UserError("is a folder, --output is a file", str(output))
+
+
+def _render(table: Table, form: str) -> str:
+    from importlib import import_module
+
+    module = "html_board" if form == "html" else f"render_{form}"
+    text: str = import_module(f"darumeru.leaderboard.{module}").render(table)
+    return text
+
+
+def _model_card(sources: list[Path]) -> str:
+    from darumeru.leaderboard.render_model_card import render
+    from darumeru.leaderboard.sources import load_sources
+
+    runs, published = load_sources(sources)
+    if len(runs) != 1 or published:
+        raise UserError(f"a model card is of one run, here are {len(runs) + len(published)} sources", "--model-card")
+    return render(runs[0])
+
+
+def _write(text: str, output: Path | None) -> None:
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with output.open("w", encoding="utf-8", newline="") as file:
+        file.write(text)

@@ -1,0 +1,65 @@
+"""Resampled scores of all complete runs, paired: what intervals of means and TIED marks are read from."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from darumeru.errors import UserError
+from darumeru.leaderboard.significance import paired_scores
+from darumeru.leaderboard.statistics import run_statistics
+from darumeru.metrics.statistic import FloatArray, Statistic
+from darumeru.runs.run import Run
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """draws: task -> scores [runs, resamples] of the same resampled records for every run. chance: task -> score of a
+    guesser. unpaired: task -> why it has no draws."""
+
+    draws: dict[str, FloatArray] = field(default_factory=dict)
+    chance: dict[str, float] = field(default_factory=dict)
+    unpaired: dict[str, str] = field(default_factory=dict)
+
+
+def gather(runs: Sequence[Run], tasks: Sequence[str], resamples: int, seed: int) -> Evidence:
+    """Read the statistics of the runs and resample them task by task, each task with its own seed."""
+    found = [run_statistics(run) for run in runs]
+    evidence = Evidence()
+    for task in tasks:
+        if not all(task in statistics for statistics in found):
+            evidence.unpaired[task] = "no statistics are stored for it"
+            continue
+        of_task = [statistics[task] for statistics in found]
+        if of_task:
+            evidence.chance[task] = float(np.mean([one.chance for one in of_task[0]]))
+        reason = _unpaired(of_task)
+        if reason:
+            evidence.unpaired[task] = reason
+            continue
+        try:
+            evidence.draws[task] = _draws(of_task, resamples, seed * 1_000_003 + zlib.crc32(task.encode()))
+        except UserError as error:
+            evidence.unpaired[task] = error.what
+    return evidence
+
+
+def _unpaired(of_task: Sequence[Sequence[Statistic]]) -> str | None:
+    if not of_task:
+        return "no run is complete"
+    if len({len(one) for one in of_task}) > 1:
+        return "the runs score it by different metrics"
+    common = set.intersection(*(set(one[0].clusters) for one in of_task))
+    if len(common) < 2:
+        return f"{len(common)} common record{'' if len(common) == 1 else 's'}, two are needed"
+    return None
+
+
+def _draws(of_task: Sequence[Sequence[Statistic]], resamples: int, seed: int) -> FloatArray:
+    """Mean over the task's metrics, resampled together: [runs, resamples]."""
+    parts = [paired_scores([one[place] for one in of_task], resamples, seed) for place in range(len(of_task[0]))]
+    mean: FloatArray = np.mean(parts, axis=0)
+    return mean

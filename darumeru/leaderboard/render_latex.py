@@ -1,0 +1,68 @@
+"""The board as a LaTeX table (booktabs; letters beyond ASCII are kept: XeLaTeX, LuaLaTeX, or T2A with babel)."""
+
+from __future__ import annotations
+
+from darumeru.leaderboard.cell_text import cell_of, cell_signs, interval, legend, number, signs
+from darumeru.leaderboard.table import Mark, Row, Table
+
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "≈": r"$\approx$",
+    "†": r"\dag{}",
+    "–": "--",
+}
+
+
+def render(table: Table) -> str:
+    """A `table*` environment that needs \\usepackage{booktabs}."""
+    head = ["\\#", "Model", *(escape(column.title) for column in table.columns)]
+    notes = [*legend(table, "bold:"), *table.footer]
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        r"\begin{table*}",
+        r"\centering",
+        rf"\caption{{{escape(table.title)}}}",
+        rf"\begin{{tabular}}{{rl{'r' * len(table.columns)}}}",
+        r"\toprule",
+        " & ".join(head) + r" \\",
+        r"\midrule",
+        *(" & ".join(_cells(row, table)) + r" \\" for row in table.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    if notes:
+        text = " ".join(escape(note if note.endswith(".") else note + ".") for note in notes)
+        lines.append(rf"\par\smallskip\begin{{minipage}}{{\linewidth}}\footnotesize {text}\end{{minipage}}")
+    return "\n".join([*lines, r"\end{table*}"]) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text in which no character has a meaning for LaTeX."""
+    return "".join(SPECIAL.get(letter, letter) for letter in " ".join(text.split()))
+
+
+def _cells(row: Row, table: Table) -> list[str]:
+    found = [str(row.rank) if row.rank else "--", escape(f"{row.name} {signs(row.marks)}".rstrip())]
+    for column in table.columns:
+        cell = cell_of(row, column)
+        value = number(cell).replace("-", "$-$")
+        text = (
+            rf"\textbf{{{value}}}" if Mark.BEST in cell.marks else escape(number(cell)) if cell.value is None else value
+        )
+        text += escape(cell_signs(row, cell))
+        if column.kind == "aggregate" and interval(cell):
+            text += rf" {{\scriptsize ({escape(interval(cell))})}}"
+        found.append(text)
+    return found

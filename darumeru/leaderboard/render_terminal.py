@@ -1,0 +1,69 @@
+"""The board for a terminal of any width: columns that do not fit go into a further block under the same names."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from darumeru.leaderboard.cell_text import cell_of, cell_signs, interval, legend, number, signs
+from darumeru.leaderboard.table import Cell, Column, Mark, Row, Table
+
+GAP = 2
+MOST_NAME = 44
+
+
+def render(table: Table, width: int) -> Group:
+    """Rich text at most `width` letters wide (narrower than about 50 it wraps)."""
+    names = [_name(row) for row in table.rows]
+    ranks = max(len(str(row.rank or "–")) for row in table.rows) if table.rows else 1
+    name_width = min(max([5, *(name.cell_len for name in names)]), MOST_NAME, max(width // 3, 16))
+    room = width - ranks - name_width - 2 * GAP
+    parts: list[Text | RichTable] = [Text(table.title, style="bold")]
+    for block in _blocks(table, room):
+        grid = RichTable(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+        grid.add_column("#", justify="right", width=ranks, no_wrap=True)
+        grid.add_column("model", width=name_width, overflow="fold")
+        for column in block:
+            grid.add_column(Text(column.title), justify="right", no_wrap=True)
+        for row, name in zip(table.rows, names, strict=True):
+            cells = [_text(row, column) for column in block]
+            grid.add_row(str(row.rank or "–"), name, *cells, style=None if row.rank else "dim")
+        parts += [grid, Text("")]
+    marks = legend(table, "bold")
+    notes = (["; ".join(marks) + "."] if marks else []) + list(table.footer)
+    return Group(*parts, *(Text(note, style="dim") for note in notes))
+
+
+def _blocks(table: Table, room: int) -> list[list[Column]]:
+    blocks: list[list[Column]] = [[]]
+    used = 0
+    for column in table.columns:
+        need = GAP + max([len(column.title), *(_text(row, column).cell_len for row in table.rows)])
+        if blocks[-1] and used + need > room + GAP:
+            blocks.append([])
+            used = 0
+        blocks[-1].append(column)
+        used += need
+    return blocks
+
+
+def _name(row: Row) -> Text:
+    text = Text(row.name)
+    if signs(row.marks):
+        text.append(f" {signs(row.marks)}", style="yellow")
+    return text
+
+
+def _text(row: Row, column: Column) -> Text:
+    cell = cell_of(row, column)
+    text = Text(number(cell), style="bold green" if Mark.BEST in cell.marks else "")
+    text.append(_sign(row, cell), style="yellow")
+    if column.kind == "aggregate" and interval(cell):
+        text.append(f" {interval(cell)}", style="dim")
+    return text
+
+
+def _sign(row: Row, cell: Cell) -> str:
+    """One place at least, so that the digits of a column stand under each other."""
+    return cell_signs(row, cell).ljust(1)
