@@ -115,7 +115,7 @@ def _bar(bar: Bar, scale: Scale, y: float, visible: bool) -> Markup:
     return element(
         "g",
         element("title", whole),
-        element("text", shorten(bar.label, 46), x=LEFT, y=12.0, class_="label", fill="#333"),
+        element("text", shorten(bar.label, 46), x=LEFT + 5, y=12.0, class_="label", fill="#333"),
         element("text", said, x=RIGHT, y=12.0, text_anchor="end", class_="number", fill="#333"),
         element(
             "rect",

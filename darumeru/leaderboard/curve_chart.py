@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from markupsafe import Markup
 
-from darumeru.leaderboard.charts import COLOURS, Scale, domain
+from darumeru.leaderboard.charts import COLOURS, Scale
 from darumeru.leaderboard.svg import element, picture, shorten
 from darumeru.runs.results import Score
 
@@ -35,7 +36,7 @@ def learning_curve(points: Sequence[CurvePoint], about: str = "Learning curve") 
     if not names:
         return ""
     known = [score for point in points for name, score in point.scores.items() if name in names]
-    low, high = domain([end for score in known for end in (score.value, score.low, score.high)])
+    low, high = _tenths([end for score in known for end in (score.value, score.low, score.high) if end is not None])
     across = Scale(points[0].step, max(points[-1].step, points[0].step + 1), LEFT, RIGHT)
     up = Scale(low, high, BOTTOM, TOP)
     parts = [_axes(points, across, up)]
@@ -44,6 +45,12 @@ def learning_curve(points: Sequence[CurvePoint], about: str = "Learning curve") 
     rows = -(-len(names) // 4)
     parts.append(_legend(names))
     return picture(WIDTH, BOTTOM + 32 + 18 * rows, about, *parts, class_="chart curve")
+
+
+def _tenths(values: Sequence[float]) -> tuple[float, float]:
+    """Tenths around the values; unlike bars, a curve need not begin at 0."""
+    low, high = math.floor(min(values) * 10 + 1e-9) / 10, math.ceil(max(values) * 10 - 1e-9) / 10
+    return low, max(high, low + 0.1)
 
 
 def _names(points: Sequence[CurvePoint]) -> list[str]:
@@ -58,8 +65,9 @@ def _names(points: Sequence[CurvePoint]) -> list[str]:
 
 def _axes(points: Sequence[CurvePoint], across: Scale, up: Scale) -> Markup:
     parts = []
-    for place in range(6):
-        value = up.low + (up.high - up.low) * place / 5
+    step = 0.02 if up.high - up.low < 0.15 else 0.05 if up.high - up.low < 0.35 else 0.1
+    for place in range(round((up.high - up.low) / step) + 1):
+        value = up.low + step * place
         parts.append(element("line", x1=LEFT, x2=RIGHT, y1=up(value), y2=up(value), class_="grid", stroke="#8884"))
         parts.append(
             element("text", f"{value:.2f}".replace("-", "−"), x=LEFT - 6, y=up(value) + 4, text_anchor="end",
@@ -68,12 +76,12 @@ def _axes(points: Sequence[CurvePoint], across: Scale, up: Scale) -> Markup:
     steps = [point.step for point in points]
     chosen = steps if len(steps) <= 8 else [steps[round(place * (len(steps) - 1) / 7)] for place in range(8)]
     edge = -100.0
-    for step in chosen:
-        if across(step) - edge < 46:
+    for at in chosen:
+        if across(at) - edge < 46:
             continue
-        edge = across(step)
+        edge = across(at)
         parts.append(
-            element("text", f"{step}", x=edge, y=BOTTOM + 16, text_anchor="middle", class_="tick", fill="#777",
+            element("text", f"{at}", x=edge, y=BOTTOM + 16, text_anchor="middle", class_="tick", fill="#777",
                     font_size=11.0)
         )  # fmt: skip
     return element("g", *parts, class_="axis", aria_hidden="true")

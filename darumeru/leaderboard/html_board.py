@@ -26,6 +26,7 @@ class _Line:
     notes: tuple[tuple[str, str], ...]
     search: str
     published: bool
+    partial: bool
 
 
 def render(table: Table, pictures: Sequence[tuple[str, bytes]] = ()) -> str:
@@ -61,7 +62,7 @@ def _line(row: Row, columns: Sequence[Column]) -> _Line:
     notes += [(title, f"{cell.n} / {cell.expected}") for title, cell in given if cell.n < cell.expected]
     notes += [(key, _text(value)) for key, value in row.about.items() if value is not None]
     search = " ".join([row.name, row.key, *(mark.value for mark in row.marks), *(text for _, text in notes)])
-    return _Line(row, cells, tuple(notes), search, Mark.PUBLISHED in row.marks)
+    return _Line(row, cells, tuple(notes), search, Mark.PUBLISHED in row.marks, Mark.PARTIAL in row.marks)
 
 
 def _text(value: Any) -> str:

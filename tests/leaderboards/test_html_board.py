@@ -36,7 +36,7 @@ ROWS = (
     row("Model-10", 0.7, 0.095, 1, profile="darumeru"),
     row("Model-9", 0.5, 0.9, 2, Mark.PUBLISHED, source="paper, Table 1"),
     row("Qwen", 0.4, -0.2, 3, Mark.LIMITED),
-    row("Unranked", 0.99, 0.1, None, Mark.PARTIAL),
+    row("Partial", 0.99, 0.1, None, Mark.PARTIAL),
     row("Nothing", None, None, None, Mark.PARTIAL),
 )
 
@@ -64,29 +64,29 @@ def header(key: str) -> str:
 
 
 def test_a_column_sorts_numbers_as_numbers_and_what_is_empty_last(shown: Page) -> None:
-    assert names(shown) == ["Model-10", "Model-9", "Qwen", "Unranked", "Nothing"]
+    assert names(shown) == ["Model-10", "Model-9", "Qwen", "Partial", "Nothing"]
     shown.click(header("daru/use"))
-    assert names(shown) == ["Model-9", "Unranked", "Model-10", "Qwen", "Nothing"]
+    assert names(shown) == ["Model-9", "Model-10", "Qwen", "Partial", "Nothing"]
     shown.click(header("daru/use"))
-    assert names(shown) == ["Qwen", "Model-10", "Unranked", "Model-9", "Nothing"]
+    assert names(shown) == ["Qwen", "Model-10", "Model-9", "Partial", "Nothing"]
     sorts = shown.js("return [...document.querySelectorAll('thead th')].map(e => e.getAttribute('aria-sort'))")
     assert sorts == [None] * 8 + ["ascending"]
 
 
-def test_unranked_rows_stay_below_the_ranked_under_an_aggregate(shown: Page) -> None:
+def test_partial_rows_stay_below_the_others(shown: Page) -> None:
     shown.click(header("micro_avg"))
-    assert names(shown) == ["Qwen", "Model-9", "Model-10", "Unranked", "Nothing"]
+    assert names(shown) == ["Qwen", "Model-9", "Model-10", "Partial", "Nothing"]
     shown.click(header("micro_avg"))
-    assert names(shown) == ["Model-10", "Model-9", "Qwen", "Unranked", "Nothing"]
+    assert names(shown) == ["Model-10", "Model-9", "Qwen", "Partial", "Nothing"]
 
 
 def test_names_and_places_sort_by_keyboard(shown: Page) -> None:
     shown.js("document.querySelector(arguments[0]).focus()", header("name"))
     shown.press("\ue007")
-    assert names(shown) == ["Model-9", "Model-10", "Nothing", "Qwen", "Unranked"]
+    assert names(shown) == ["Model-9", "Model-10", "Nothing", "Partial", "Qwen"]
     shown.js("document.querySelector(arguments[0]).focus()", header("rank"))
     shown.press(" ")
-    assert names(shown) == ["Model-10", "Model-9", "Qwen", "Unranked", "Nothing"]
+    assert names(shown) == ["Model-10", "Model-9", "Qwen", "Partial", "Nothing"]
 
 
 def test_the_filter_looks_at_names_marks_and_details(shown: Page) -> None:
@@ -128,13 +128,13 @@ def test_details_say_what_a_row_was_made_with_and_why_a_cell_is_empty(shown: Pag
 
 def test_the_plots_follow_the_table(shown: Page) -> None:
     bars = "#bars .bar:not([display]) .label"
-    assert shown.texts(bars) == ["Model-10", "Model-9", "Qwen", "Unranked"]
+    assert shown.texts(bars) == ["Model-10", "Model-9", "Qwen", "Partial"]
     shown.click(header("daru/use"))
     places = shown.js(
         "return [...document.querySelectorAll('#bars .bar:not([display])')].sort((a, b) => a.getBoundingClientRect().y"
         " - b.getBoundingClientRect().y).map(e => ['.label', '.number'].map(c => e.querySelector(c).textContent))"
     )
-    assert places == [["Model-9", "0.900"], ["Unranked", "0.100"], ["Model-10", "0.095"], ["Qwen", "−0.200"]]
+    assert places == [["Model-9", "0.900"], ["Model-10", "0.095"], ["Qwen", "−0.200"], ["Partial", "0.100"]]
     left, zero = shown.js(
         "return [document.querySelector('#bars [data-key=\"2\"] .fill'), document.querySelector('#bars .zero')]"
         ".map(e => e.getBoundingClientRect()).map(r => r.right)"

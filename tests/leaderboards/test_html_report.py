@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from darumeru.leaderboard.html_report import write_report
+from darumeru.runs.score import score_run
 from tests.leaderboards.browser import HOSTILE, Page
 from tests.leaderboards.made_runs import chosen, copied, make_run
 
@@ -195,11 +196,11 @@ def test_texts_can_contain_anything_and_run_nothing(page: Page, tmp_path: Path) 
     assert page.js("return document.querySelectorAll('img, [onmouseover], [onerror], script[src]').length") == 0
 
 
-def test_tokens_are_coloured_on_demand(page: Page, tmp_path: Path, tiny_model: Path) -> None:
+def test_tokens_are_coloured_on_demand(page: Page, tmp_path: Path, tokenizer_folder: Path) -> None:
     from darumeru.engines.model_files import find_model
     from darumeru.prompts.builder import PromptBuilder, load_tokenizer
 
-    tokenizer = load_tokenizer(str(tiny_model))
+    tokenizer = load_tokenizer(str(tokenizer_folder))
     prompt, answer = "Кошка спит 🦊 на окне.", "Дождь шёл: 15 раз 🦊!"
     ids_ = PromptBuilder(tokenizer).ids([prompt])[0]
     said = tokenizer(answer, add_special_tokens=False)["input_ids"]
@@ -207,10 +208,10 @@ def test_tokens_are_coloured_on_demand(page: Page, tmp_path: Path, tiny_model: P
         copied(COPIES, "plain", "да", answer, prompt, tokens=tuple(said), prompt_tokens=len(ids_)),
         copied(COPIES, "other", "да", answer, prompt, tokens=(5, 6, 7), prompt_tokens=len(ids_) + 7),
     ]
-    fingerprint = find_model(str(tiny_model), weights=False).tokenizer_fingerprint
+    fingerprint = find_model(str(tokenizer_folder), weights=False).tokenizer_fingerprint
     run = make_run(tmp_path / "run", made, tokenizer={"fingerprint": fingerprint})
     assert write_report(run, tmp_path / "without.html").with_tokens == 0
-    assert write_report(run, tmp_path / "report.html", tokenizer=str(tiny_model)).with_tokens == 1
+    assert write_report(run, tmp_path / "report.html", tokenizer=str(tokenizer_folder)).with_tokens == 1
     page.open(tmp_path / "report.html", "#darumeru%2Fcopies/plain")
     opened(page, "darumeru/copies / plain")
     assert page.texts("#sample .token") == []
@@ -270,3 +271,15 @@ def test_a_learning_curve_is_drawn(page: Page, tmp_path: Path) -> None:
     assert [x for x, _ in dots] == sorted(x for x, _ in dots) and dots[0][1] > dots[1][1] > dots[2][1]
     assert page.texts(".curve .band") == [""]
     assert page.texts(".curve .legend text")[0] == "mean of the tasks"
+
+
+def test_a_run_without_a_single_answer_is_a_page(page: Page, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", rows(1))
+    for file in (run / "samples").iterdir():
+        file.unlink()
+    score_run(run, json.loads((run / "manifest.json").read_text(encoding="utf-8")))
+    write_report(run, tmp_path / "report.html")
+    page.open(tmp_path / "report.html", "#darumeru%2Fletters/0")
+    page.click("#language")
+    assert "В запуске нет отвеченных примеров." in page.texts("section p")
+    assert len(page.texts("#tasks .error")) == 2

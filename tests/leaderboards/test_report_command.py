@@ -105,8 +105,8 @@ def test_a_curve_that_is_none_is_refused(run: Path, report: Report, tmp_path: Pa
     refused(report(run, "--curve", str(tmp_path / "curve.jsonl")), "curve.jsonl:1: is not a point of a learning curve")
 
 
-def test_another_tokenizer_is_refused(run: Path, report: Report, tiny_model: Path, tmp_path: Path) -> None:
-    refused(report(run, "--tokenizer", str(tiny_model)), "is not the tokenizer of this run")
+def test_another_tokenizer_is_refused(run: Path, report: Report, tokenizer_folder: Path, tmp_path: Path) -> None:
+    refused(report(run, "--tokenizer", str(tokenizer_folder)), "is not the tokenizer of this run")
     refused(report(run, "--tokenizer", str(tmp_path / "nowhere")), "nowhere")
 
 

@@ -13,18 +13,15 @@ function number(cell, name = "value") {
   return name in cell.dataset ? Number(cell.dataset[name]) : null;
 }
 
-// Empty cells come last whatever the direction; so do unranked rows under an aggregate.
+// As in Table.rows: partial rows stand under all others, empty cells last, whatever the direction.
 function compare(index, direction) {
   const header = headers[index];
-  const aggregate = header.dataset.kind === "aggregate";
   return (one, other) => {
     if (header.dataset.column === "name" && index === 1) {
       return direction * collator.compare(one.cells[1].dataset.name, other.cells[1].dataset.name);
     }
-    if (aggregate) {
-      const difference = one.row.classList.contains("unranked") - other.row.classList.contains("unranked");
-      if (difference) return difference;
-    }
+    const partial = one.row.classList.contains("partial") - other.row.classList.contains("partial");
+    if (partial) return partial;
     const [left, right] = [number(one.cells[index]), number(other.cells[index])];
     if (left === null || right === null) return (left === null) - (right === null);
     return direction * (left - right);

@@ -120,8 +120,8 @@ function drawRows() {
         make("a", { href: link(sample), classes: "open" }, make("bdi", { text: task.ids[place] })),
         make("span", { classes: "interval" }, make("bdi", { text: task.name }))),
       make("td", {}, ...badges(sample)),
-      make("td", { classes: "preview" }, make("bdi", { text: task.answers[place] })),
-      make("td", { classes: "preview" }, make("bdi", { text: task.golds[place] })));
+      make("td", { classes: "preview", data: { label: say("answer") } }, make("bdi", { text: task.answers[place] })),
+      make("td", { classes: "preview", data: { label: say("gold") } }, make("bdi", { text: task.golds[place] })));
     row.addEventListener("click", (event) => {
       if (!event.target.closest("a") && !getSelection().toString()) location.hash = link(sample);
     });
