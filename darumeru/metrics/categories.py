@@ -46,6 +46,14 @@ class CategoryMean:
 
     categories: tuple[int, ...]
 
+    @property
+    def parameters(self) -> tuple[int, ...]:
+        """What statistics.npz stores, because it depends on which subjects were asked."""
+        return self.categories
+
+    def with_parameters(self, parameters: Sequence[int]) -> CategoryMean:
+        return CategoryMean(tuple(parameters))
+
     def __call__(self, sums: FloatArray) -> FloatArray:
         hits, asked = np.split(np.asarray(sums), 2, axis=-1)
         present = asked > 0

@@ -19,6 +19,7 @@ from darumeru.runs.row import SampleRow
 from darumeru.runs.sources import SourceScores, scorer
 from darumeru.runs.store import SAMPLES, SampleStore, sample_file
 from darumeru.runs.stored_plan import PLAN, StoredTask, read_plan
+from darumeru.runs.stored_statistics import STATISTICS, write_statistics
 from darumeru.tasks.registry import LEADERBOARD_GROUPS
 
 RESULTS = "results.json"
@@ -34,7 +35,7 @@ class _Resampled:
 
 
 def score_run(run: Path, manifest: Mapping[str, Any], failures: Mapping[str, str] | None = None) -> Results:
-    """Score all tasks of RUN/plan.json from RUN/samples and write RUN/results.json.
+    """Score all tasks of RUN/plan.json from RUN/samples and write RUN/results.json and statistics.npz.
 
     manifest: embedded in the results; its seed and resamples are used. failures: task -> error of this run.
     """
@@ -42,6 +43,7 @@ def score_run(run: Path, manifest: Mapping[str, Any], failures: Mapping[str, str
     seed, resamples = int(manifest["seed"]), int(manifest["resamples"])
     scored: dict[str, TaskScore] = {}
     spread: dict[str, _Resampled] = {}
+    statistics: dict[str, Mapping[str, Statistic]] = {}
     texts: list[tuple[str, Mapping[str, Any]]] = []
     stored = read_plan(run)
     for task in stored:
@@ -50,7 +52,8 @@ def score_run(run: Path, manifest: Mapping[str, Any], failures: Mapping[str, str
         rows = answered(store, task)
         texts += [(task.language, row.meta) for row in rows if "text_tokens" in row.meta]
         error = task.error or (failures or {}).get(task.name)
-        scored[task.name], spread[task.name] = score_task(task, rows, seed, resamples, error)
+        statistics[task.name] = {name: metric_named(name).statistic(rows) for name in task.metrics} if rows else {}
+        scored[task.name], spread[task.name] = score_task(task, rows, statistics[task.name], seed, resamples, error)
     foreign = _foreign(run, store, stored, failures or {}, resamples)
     for one in foreign.values():
         scored |= one.tasks
@@ -62,6 +65,9 @@ def score_run(run: Path, manifest: Mapping[str, Any], failures: Mapping[str, str
         path = run / SAMPLES / sample_file(name)
         if path.exists():
             files[f"{SAMPLES}/{path.name}"] = file_hash(path)
+    stored_hash = write_statistics(run, statistics, files)
+    if stored_hash:
+        files[STATISTICS] = stored_hash
     documents = {name: one.document for name, one in foreign.items()}
     results = Results(scored, groups, micro, token_efficiency(texts), manifest, files, documents)
     document = results.to_dict()
@@ -90,13 +96,17 @@ def _foreign(
 
 
 def score_task(
-    task: StoredTask, rows: Sequence[SampleRow], seed: int, resamples: int, error: str | None
+    task: StoredTask,
+    rows: Sequence[SampleRow],
+    statistics: Mapping[str, Statistic],
+    seed: int,
+    resamples: int,
+    error: str | None,
 ) -> tuple[TaskScore, _Resampled]:
-    """The scores of one task from its answered rows."""
+    """The scores of one task from its answered rows. statistics: metric -> Statistic of these rows."""
     metrics: dict[str, _Resampled] = {}
     main = _Resampled(Score(None, reason=error or "no sample was answered"), None)
     if rows:
-        statistics = {name: metric_named(name).statistic(rows) for name in task.metrics}
         task_seed = seed * 1_000_003 + zlib.crc32(task.name.encode())
         metrics = {name: _resampled([one], resamples, task_seed) for name, one in statistics.items()}
         main = _resampled([statistics[name] for name in task.score], resamples, task_seed)
