@@ -160,11 +160,17 @@ class LoraTraining:
         from accelerate import PartialState
         from trl import SFTConfig
 
-        share = self.micro_batch * int(PartialState().num_processes)
+        processes = int(PartialState().num_processes)
+        share = self.micro_batch * processes
+        if self.batch_size % share:
+            what = (
+                f"batch_size {self.batch_size} is no multiple of {processes} processes x micro_batch {self.micro_batch}"
+            )
+            raise UserError(what, "calibration")
         arguments = SFTConfig(
             output_dir=str(folder),
             per_device_train_batch_size=self.micro_batch,
-            gradient_accumulation_steps=max(1, self.batch_size // share),
+            gradient_accumulation_steps=self.batch_size // share,
             num_train_epochs=self.epochs,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
@@ -266,8 +272,20 @@ def _follower(folder: Path, say: Callable[[str], None]) -> Any:
             if "loss" in (logs or {}) and state.is_world_process_zero and state.global_step % told == 0:
                 say(f"training: step {state.global_step} of {state.max_steps}, loss {float(logs['loss']):.4f}")
 
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            # The kill may have come between the checkpoint at the end of an epoch and what `on_epoch_end` saves.
+            if state.global_step and float(state.epoch).is_integer():
+                self._save(state, kwargs["model"])
+
         def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.is_world_process_zero and state.global_step < state.max_steps:
-                kwargs["model"].save_pretrained(str(folder / f"epoch_end-{state.global_step}"))
+            self._save(state, kwargs["model"])
+
+        def _save(self, state: Any, model: Any) -> None:
+            kept = folder / f"epoch_end-{state.global_step}"
+            if not state.is_world_process_zero or state.global_step >= state.max_steps or kept.is_dir():
+                return
+            partial = folder / f".{kept.name}"
+            model.save_pretrained(str(partial))
+            partial.rename(kept)
 
     return Follower()
