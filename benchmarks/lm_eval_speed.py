@@ -2,8 +2,8 @@
 
     python -m benchmarks.lm_eval_speed [--model demo/darumeru-demo | --random 512x8 --rows 32000] [--json]
 
-Three tasks, written as lm-eval YAML over bundled texts: five-shot four-choice questions with one-token answers, long
-choices that share a context, and generation. Each contestant runs in a process of its own, one after the other; times
+Four tasks, written as lm-eval YAML over bundled texts: five-shot four-choice questions with one-token answers, with the
+same examples for all and with examples drawn for each, long choices that share a context, and generation. Each contestant runs in a process of its own, one after the other; times
 are from "engine loaded" to "scores computed", the building of prompts included. lm-eval asks once as it does by default
 (batch_size=1) and once with batch_size="auto", its fastest. All scores are compared. Ratios are what counts.
 """
@@ -26,17 +26,23 @@ from benchmarks.run_speed import ENVIRONMENT, warm_up
 
 LETTERS = "{{question}}\nA. {{choices[0]}}\nB. {{choices[1]}}\nC. {{choices[2]}}\nD. {{choices[3]}}\nОтвет:"
 MEAN = {"aggregation": "mean", "higher_is_better": True}
+LETTER_TASK: dict[str, Any] = {
+    "output_type": "multiple_choice",
+    "doc_to_text": LETTERS,
+    "doc_to_choice": ["A", "B", "C", "D"],
+    "doc_to_target": "gold",
+    "fewshot_split": "train",
+    "num_fewshot": 5,
+    "metric_list": [{"metric": "acc", **MEAN}, {"metric": "acc_norm", **MEAN}],
+}
 TASKS: dict[str, dict[str, Any]] = {
-    "one-token choices, five-shot": {
+    "one-token choices, the same five examples": {
         "task": "bench_letters",
-        "output_type": "multiple_choice",
-        "doc_to_text": LETTERS,
-        "doc_to_choice": ["A", "B", "C", "D"],
-        "doc_to_target": "gold",
-        "fewshot_split": "train",
-        "num_fewshot": 5,
-        "metric_list": [{"metric": "acc", **MEAN}, {"metric": "acc_norm", **MEAN}],
+        **LETTER_TASK,
+        # As lm-eval's MMLU has it.
+        "fewshot_config": {"sampler": "first_n"},
     },
+    "one-token choices, five examples drawn for each": {"task": "bench_drawn", **LETTER_TASK},
     "long choices of one context": {
         "task": "bench_long",
         "output_type": "multiple_choice",
