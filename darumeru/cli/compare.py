@@ -1,0 +1,47 @@
+"""`darumeru compare`: two runs, task by task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    app.command(help="Compare two runs: differences, paired intervals, and which records flipped.")(compare)
+
+
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="Run folder A.")],
+    run_b: Annotated[Path, typer.Argument(help="Run folder B.")],
+    tasks: Annotated[str, typer.Option(help="Only these tasks, separated by commas.")] = "",
+    resamples: Annotated[int, typer.Option(min=1, help="Bootstrap resamples.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+    allow_different: Annotated[
+        bool, typer.Option("--allow-different", help="Compare although settings that change numbers differ.")
+    ] = False,
+    flips: Annotated[str, typer.Option(metavar="TASK", help="List the flipped records of a task.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+) -> None:
+    import json
+
+    from rich.console import Console
+
+    from darumeru.leaderboard.comparison import compare as compare_runs
+    from darumeru.leaderboard.flips import flipped_samples
+    from darumeru.leaderboard.render_comparison import comparison_table
+    from darumeru.runs.run import load_run
+
+    a, b = (load_run(path, check_samples=True) for path in (run_a, run_b))
+    chosen = [name.strip() for name in tasks.split(",") if name.strip()]
+    if flips:
+        chosen = [flips]
+    comparison = compare_runs(a, b, chosen, resamples, seed, allow_different)
+    if as_json:
+        typer.echo(json.dumps(comparison.to_dict(), ensure_ascii=False, indent=2, allow_nan=False))
+        return
+    Console().print(comparison_table(comparison))
+    if flips:
+        for flip in flipped_samples(a, b, comparison.tasks):
+            typer.echo(f"{'+' if flip.gained else '-'} {flip.id}\tA: {flip.a}\tB: {flip.b}")

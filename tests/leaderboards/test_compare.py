@@ -1,0 +1,99 @@
+"""Two runs compared: a planted difference, none with itself, bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from darumeru.cli.main import app
+from darumeru.errors import UserError
+from darumeru.leaderboard.comparison import compare
+from darumeru.leaderboard.flips import flipped_samples
+from darumeru.leaderboard.statistics import run_statistics
+from darumeru.runs.run import load_run
+from tests.leaderboards.made_runs import chosen, make_run, rewrite
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "comparison.schema.json"
+
+
+def made(folder: Path, wrong: int, n: int = 60, task: str = "demo", name: str = "model", **manifest: object) -> Path:
+    rows = [chosen(task, f"r{place:03}", "A", "B" if place < wrong else "A") for place in range(n)]
+    return make_run(folder, rows, name, **manifest)
+
+
+def test_a_planted_difference_is_found(tmp_path: Path) -> None:
+    a, b = load_run(made(tmp_path / "a", 30)), load_run(made(tmp_path / "b", 10))
+    found = compare(a, b, resamples=2000)
+    one = found.tasks[0]
+    assert one.difference == pytest.approx(20 / 60) and one.n == 60
+    assert one.low is not None and one.low > 0.2 and one.holm is not None and one.holm < 0.01
+    assert one.mcnemar == pytest.approx(2 * 0.5**20)
+    assert one.gained == tuple(f"r{place:03}" for place in range(10, 30)) and one.lost == ()
+    flips = list(flipped_samples(a, b, found.tasks))
+    assert len(flips) == 20 and all(flip.gained and (flip.a, flip.b) == ("B", "A") for flip in flips)
+    assert compare(a, b, resamples=2000) == found
+    back = compare(b, a, resamples=2000).tasks[0]
+    assert back.low == pytest.approx(-(one.high or 0)) and back.p == one.p and back.lost == one.gained
+
+
+def test_a_run_does_not_differ_from_itself(tmp_path: Path) -> None:
+    run = load_run(made(tmp_path / "a", 30))
+    one = compare(run, run, resamples=500).tasks[0]
+    assert (one.difference, one.low, one.high, one.p, one.mcnemar) == (0, 0, 0, 1, 1)
+
+
+def test_one_record_has_no_interval(tmp_path: Path) -> None:
+    one = compare(load_run(made(tmp_path / "a", 1, 1)), load_run(made(tmp_path / "b", 0, 1))).tasks[0]
+    assert one.low is None and one.p is None and one.reason == "one record: no interval can be computed"
+
+
+def test_other_records_are_left_out_and_named(tmp_path: Path) -> None:
+    one = compare(load_run(made(tmp_path / "a", 30, 60)), load_run(made(tmp_path / "b", 10, 40)), resamples=100).tasks[
+        0
+    ]
+    assert one.n == 40 and one.warning == "40 common records of 60 and 40"
+
+
+def test_stored_statistics_are_those_of_the_samples(tmp_path: Path) -> None:
+    run = load_run(made(tmp_path / "a", 30))
+    stored = run_statistics(run)["demo"][0]
+    (run.path / "statistics.npz").unlink()
+    computed = run_statistics(run)["demo"][0]
+    assert stored.clusters == computed.clusters and stored.value == computed.value == 0.5
+    assert np.array_equal(stored.columns, computed.columns)
+
+
+def test_json_fits_its_schema(tmp_path: Path) -> None:
+    made(tmp_path / "a", 30), made(tmp_path / "b", 10)
+    command = ["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json", "--resamples", "100"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    schema = json.loads(SCHEMA.read_text("utf-8"))
+    jsonschema.Draft202012Validator(schema).validate(json.loads(result.stdout))
+
+
+def failing(*folders: Path) -> str:
+    result = CliRunner().invoke(app, ["compare", *map(str, folders), "--resamples", "10"])
+    assert isinstance(result.exception, UserError) and "\n" not in result.exception.line()
+    return result.exception.line()
+
+
+def test_bad_input_is_one_line(tmp_path: Path) -> None:
+    good = made(tmp_path / "good", 3, 10)
+    (tmp_path / "empty").mkdir()
+    assert "is not the folder of a run" in failing(good, tmp_path / "empty")
+    assert "not finished" in failing(good, made(tmp_path / "unfinished", 3, 10, status="running"))
+    assert "no common tasks" in failing(good, made(tmp_path / "other", 3, 10, task="another"))
+    assert "profile" in failing(good, made(tmp_path / "profile", 3, 10, profile="paper"))
+    rewrite(made(tmp_path / "edited", 3, 10) / "results.json", {"groups": {"x": None}})
+    assert "edited by hand" in failing(good, tmp_path / "edited")
+    rewrite(made(tmp_path / "newer", 3, 10) / "results.json", {"schema": 99}, checksum=True)
+    assert "schema 99" in failing(good, tmp_path / "newer")
+    file = made(tmp_path / "npz", 3, 10) / "statistics.npz"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert "statistics.npz" in failing(good, tmp_path / "npz")
