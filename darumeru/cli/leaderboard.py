@@ -26,12 +26,8 @@ def leaderboard(
     output: Annotated[Path | None, typer.Option("--output", help="Write into this file.")] = None,
     sort: Annotated[str | None, typer.Option("--sort", help="Column to sort by, or name.")] = None,
     by: Annotated[str | None, typer.Option("--by", help="Columns: groups or tasks.")] = None,
-    aggregate: Annotated[
-        str, typer.Option("--aggregate", help="tasks, groups or normalized.")
-    ] = "tasks",
-    allow_partial: Annotated[
-        bool, typer.Option("--allow-partial", help="Show incomplete runs, unranked.")
-    ] = False,
+    aggregate: Annotated[str, typer.Option("--aggregate", help="tasks, groups or normalized.")] = "tasks",
+    allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Show incomplete runs, unranked.")] = False,
     allow_different: Annotated[
         bool, typer.Option("--allow-different", help="Show runs made under other settings, marked.")
     ] = False,

@@ -82,9 +82,7 @@ def _tasks(
         formula = "Micro-Avg: unweighted mean of the 17 tasks, as published"
         aggregate = Aggregate("micro_avg", "Micro-Avg", formula, {}, {})
     else:
-        raise UserError(
-            "published tables have no single tasks, scores above chance need them", "--aggregate normalized"
-        )
+        raise UserError("published tables have no single tasks, normalized needs them", "--aggregate normalized")
     return BoardTasks({}, aggregate, "groups", tuple(names))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from darumeru.leaderboard.entries import Entry
 from darumeru.leaderboard.evidence import Evidence
 from darumeru.leaderboard.published import Published
@@ -66,12 +68,16 @@ def _statistics(entries: Sequence[Entry], tasks: BoardTasks, evidence: Evidence,
         )
     for task, reason in evidence.unpaired.items():
         if ranked:
-            lines.append(f"{task} has no paired resamples: {reason}; nothing that holds it is marked as tied.")
-    still = [task for task, draws in evidence.draws.items() if draws.size and float(draws.max() - draws.min()) == 0]
+            fixed = task in evidence.draws
+            then = "its score is held fixed in means" if fixed else "nothing that holds it is marked as tied"
+            lines.append(f"{task} is not resampled: {reason}; {then}.")
+    still = [
+        task
+        for task, draws in evidence.draws.items()
+        if draws.size and task not in evidence.unpaired and not np.ptp(draws, axis=1).any()
+    ]
     if still:
-        lines.append(
-            f"Zero variance: every resample of {', '.join(still)} gives the same score, intervals have no width."
-        )
+        lines.append(f"Zero variance: every resample of {', '.join(still)} gives one score, intervals have no width.")
     return lines
 
 
@@ -81,7 +87,7 @@ def _settings(entries: Sequence[Entry], tasks: BoardTasks) -> list[str]:
         found = [score for entry in entries if (score := entry.task(task)) is not None]
         n = " or ".join(str(n) for n in sorted({score.n for score in found}))
         shots = " or ".join(str(shots) for shots in sorted({score.num_fewshot for score in found}))
-        counts.append(f"{task.rsplit('/', 1)[-1]} {n} ({shots})")
+        counts.append(f"{task} {n} ({shots})")
     lines = [f"n (shots): {', '.join(counts)}."]
     for title, key in (("Profile", "profile"), ("Data", "data"), ("Engine", "engine"), ("Template", "template"),
                        ("Versions", "versions")):  # fmt: skip

@@ -43,11 +43,13 @@ class BoardTasks:
         first = Column(self.aggregate.key, self.aggregate.title, "aggregate", self.aggregate.formula)
         if self.by == "groups":
             return (first, *(Column(group, group, "group", self._group_about(group)) for group in self.group_names))
-        return (first, *(Column(task, task.rsplit("/", 1)[-1], "task", _task_about(task, entries))
+        return (first, *(Column(task, self._short(task), "task", _task_about(task, entries))
                          for task in self.groups))  # fmt: skip
 
     def draws(self, key: str, evidence: Evidence) -> FloatArray | None:
         """Resampled scores [runs, resamples] of a column; None when one of its tasks cannot be paired."""
+        if key in evidence.unpaired:
+            return None
         names = list(self.groups) if key == self.aggregate.key else self.members(key) or [key]
         if not names or any(name not in evidence.draws for name in names):
             return None
@@ -55,6 +57,11 @@ class BoardTasks:
             return self.aggregate.draws(evidence.draws)
         mean: FloatArray = np.mean([evidence.draws[name] for name in names], axis=0)
         return mean
+
+    def _short(self, task: str) -> str:
+        """The task's last name part, the whole name where two tasks share that part."""
+        short = task.rsplit("/", 1)[-1]
+        return task if sum(other.rsplit("/", 1)[-1] == short for other in self.groups) > 1 else short
 
     def _group_about(self, group: str) -> str:
         members = self.members(group)

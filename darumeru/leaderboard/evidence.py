@@ -18,7 +18,8 @@ from darumeru.runs.run import Run
 @dataclass(frozen=True)
 class Evidence:
     """draws: task -> scores [runs, resamples] of the same resampled records for every run. chance: task -> score of a
-    guesser. unpaired: task -> why it has no draws."""
+    guesser. unpaired: task -> why it has no draws of its own; a task of one record is held fixed in
+    means over tasks."""
 
     draws: dict[str, FloatArray] = field(default_factory=dict)
     chance: dict[str, float] = field(default_factory=dict)
@@ -39,6 +40,9 @@ def gather(runs: Sequence[Run], tasks: Sequence[str], resamples: int, seed: int)
         reason = _unpaired(of_task)
         if reason:
             evidence.unpaired[task] = reason
+            if of_task and all(len(one[0].clusters) == 1 for one in of_task):
+                fixed = np.array([[float(np.mean([part.value for part in one]))] for one in of_task])
+                evidence.draws[task] = np.repeat(fixed, resamples, axis=1)
             continue
         try:
             evidence.draws[task] = _draws(of_task, resamples, seed * 1_000_003 + zlib.crc32(task.encode()))

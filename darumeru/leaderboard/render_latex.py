@@ -57,10 +57,9 @@ def _cells(row: Row, table: Table) -> list[str]:
     found = [str(row.rank) if row.rank else "--", escape(f"{row.name} {signs(row.marks)}".rstrip())]
     for column in table.columns:
         cell = cell_of(row, column)
-        value = number(cell).replace("-", "$-$")
-        text = (
-            rf"\textbf{{{value}}}" if Mark.BEST in cell.marks else escape(number(cell)) if cell.value is None else value
-        )
+        text = escape(number(cell)).replace("-", "$-$") if cell.value is not None else "--"
+        if Mark.BEST in cell.marks:
+            text = rf"\textbf{{{text}}}"
         text += escape(cell_signs(row, cell))
         if column.kind == "aggregate" and interval(cell):
             text += rf" {{\scriptsize ({escape(interval(cell))})}}"

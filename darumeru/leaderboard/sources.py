@@ -42,9 +42,7 @@ def _expand(path: Path) -> list[Path]:
     runs = sorted(inner for inner in path.iterdir() if (inner / MANIFEST).is_file())
     tables = sorted(file for file in path.glob("*.json") if _is_table(file))
     if not runs and not tables:
-        raise UserError(
-            "is neither a run (manifest.json is missing) nor a folder of runs or published tables", str(path)
-        )
+        raise UserError("is neither a run (no manifest.json) nor a folder of runs or published tables", str(path))
     return runs + tables
 
 

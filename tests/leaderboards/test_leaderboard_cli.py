@@ -1,0 +1,136 @@
+"""`darumeru leaderboard` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks.leaderboard_speed import make_run as make_synthetic
+from tests.cli.command import Said, darumeru
+from tests.leaderboards.made_runs import make_run, rewrite
+from tests.leaderboards.test_board import PAPER, TASKS, run
+from tests.shared_data import ROOT
+
+Command = Callable[..., Said]
+
+
+@pytest.fixture
+def board(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    monkeypatch.setenv("COLUMNS", "100")
+    return lambda *words: darumeru(capsys, monkeypatch, "leaderboard", *map(str, words))
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    for name, wrong in (("a", 3), ("b", 30)):
+        run(tmp_path / "runs" / name, name, wrong)
+    return tmp_path / "runs"
+
+
+def test_a_folder_of_runs_is_a_board(board: Command, runs: Path) -> None:
+    said = board(runs)
+    assert said.code == 0 and said.err == ""
+    assert "Mean of 3 tasks" in said.out and "0.950" in said.out
+    assert board(runs / "a", runs / "b").out == said.out
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("b.md", "**Leaderboard**"), ("b.html", "<!doctype html>"), ("b.csv", "rank,model"), ("b.tex", "% needs"),
+     ("b.json", "{")],
+)  # fmt: skip
+def test_the_suffix_names_the_format(board: Command, runs: Path, tmp_path: Path, name: str, start: str) -> None:
+    said = board(runs, PAPER / "table1.json", "--output", tmp_path / "new" / name)
+    assert (said.code, said.out, said.err) == (0, "", "")
+    text = (tmp_path / "new" / name).read_text("utf-8")
+    assert text[: len(start)].lower() == start.lower() and "Qwen-2 7B" in text
+
+
+def test_json_sort_and_aggregate(board: Command, runs: Path) -> None:
+    document = json.loads(board(runs, "--json", "--sort", "name", "--aggregate", "groups", "--by", "groups").out)
+    assert [row["name"] for row in document["rows"]] == ["a", "b"] and document["sorted_by"] == "name"
+    assert [column["key"] for column in document["columns"]] == ["group_mean", "DaruMERA"]
+
+
+def test_a_model_card_is_of_one_run(board: Command, runs: Path) -> None:
+    assert board(runs / "a", "--model-card").out.startswith("model-index:\n- name: a\n")
+    said = board(runs, "--model-card")
+    assert said.code == 2 and "of one run" in said.err
+
+
+def _unfinished(folder: Path) -> None:
+    run(folder, "m", 1, status="running")
+
+
+def _newer(folder: Path) -> None:
+    run(folder, "m", 1)
+    rewrite(folder / "results.json", {"schema": 99})
+
+
+def _edited(folder: Path) -> None:
+    run(folder, "m", 1)
+    rewrite(folder / "results.json", {"micro_avg": {"value": 1.0, "low": 1.0, "high": 1.0}})
+
+
+def _not_a_run(folder: Path) -> None:
+    folder.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [(_unfinished, "the run is not finished"), (_newer, "has schema 99"), (_edited, "edited by hand"),
+     (_not_a_run, "is neither a run"), (lambda folder: None, "no such run folder")],
+)  # fmt: skip
+def test_folders_that_cannot_be_published(
+    board: Command, tmp_path: Path, make: Callable[[Path], None], said: str
+) -> None:
+    make(tmp_path / "bad")
+    found = board(tmp_path / "bad")
+    assert found.code == 2 and found.out == ""
+    assert said in found.err and "bad" in found.err and found.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(("--sort", "mena"), "did you mean mean"), (("--aggregate", "median"), "no aggregate `median`"),
+     (("--format", "xlsx"), "no format `xlsx`"), (("--output", "b.xlsx"), "suffix names no format"),
+     (("--by", "x"), "no columns `x`"), (("--json", "--format", "csv"), "contradict")],
+)  # fmt: skip
+def test_wrong_options_are_one_line(board: Command, runs: Path, words: tuple[str, ...], said: str) -> None:
+    found = board(runs, *words)
+    assert found.code == 2 and said in found.err and found.err.count("\n") == 1
+
+
+def test_runs_that_cannot_stand_together(board: Command, runs: Path, tmp_path: Path) -> None:
+    run(tmp_path / "part", "part", 1, TASKS[:1])
+    make_run(tmp_path / "alien", [], "alien")
+    for other, said in ((tmp_path / "part", "lacks darumeru/two, darumeru/three"),
+                        (tmp_path / "alien", "no common tasks"), (runs / "a", "is given twice")):  # fmt: skip
+        found = board(runs, other)
+        assert found.code == 2 and said in found.err and found.err.count("\n") == 1
+    assert "part *" in board(runs, tmp_path / "part", "--allow-partial").out
+
+
+def test_the_readmes_board_is_what_its_command_prints(
+    board: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its command on a run of the 17 tasks: all lines but those on the run itself."""
+    readme = (ROOT / "leaderboards" / "README.md").read_text("utf-8")
+    shown = readme.split("<!-- board: begin -->\n")[1].split("<!-- board: end -->")[0]
+    command = next(line.split() for line in readme.splitlines() if line.startswith("    darumeru leaderboard "))
+    make_synthetic(tmp_path / "runs" / "demo", 0, 340)
+    (tmp_path / "leaderboards").symlink_to(ROOT / "leaderboards")
+    monkeypatch.chdir(tmp_path)
+    said = board(*command[2:])
+    assert said.code == 0
+
+    def table(text: str) -> list[str]:
+        return [line for line in text.splitlines() if line.startswith("|") and not line.startswith("| 1 ")]
+
+    assert table(said.out) == table(shown) and len(table(shown)) == 10
+    rows = [line for line in shown.splitlines() if line.startswith("| 1 | darumeru-demo | ")]
+    assert len(rows) == 1 and said.out.count("| 1 | synthetic-0 | ") == 1
+    assert "- Micro-Avg: unweighted mean of the 17 tasks." in said.out and said.out.splitlines()[-1] in shown
