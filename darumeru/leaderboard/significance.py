@@ -89,7 +89,7 @@ def bootstrap_p(differences: FloatArray) -> float:
     """Two-sided p of "no difference" from resampled differences; one is added to the counts, so that it is never 0."""
     finite = differences[np.isfinite(differences)]
     below, above = int((finite <= 0).sum()), int((finite >= 0).sum())
-    return min(1.0, 2 * (1 + min(below, above)) / (1 + finite.size))
+    return float(min(1.0, 2 * (1 + min(below, above)) / (1 + finite.size)))
 
 
 def mcnemar_p(a: FloatArray, b: FloatArray) -> float:
