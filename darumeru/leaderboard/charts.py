@@ -54,9 +54,10 @@ class Scale:
 
 
 def domain(values: Sequence[float | None]) -> tuple[float, float]:
-    """Tenths around the values, with 0 inside; scores that go below 0 (MCC, above chance) widen it to the left."""
-    known = [value for value in values if value is not None and math.isfinite(value)]
-    low = math.floor(min([0.0, *known]) * 10 - 1e-9) / 10 if min([0.0, *known]) < 0 else 0.0
+    """Tenths around the values, with 0 inside; scores that go below 0 (MCC, above chance) widen it to the left.
+    Nothing past -1 and 1, where no score lies, widens it: bars of such numbers end at the edge."""
+    known = [min(max(value, -1.0), 1.0) for value in values if value is not None and math.isfinite(value)]
+    low = math.floor(min([0.0, *known]) * 10 + 1e-9) / 10 if min([0.0, *known]) < 0 else 0.0
     return low, max(math.ceil(max([0.1, *known]) * 10 - 1e-9) / 10, 0.1)
 
 

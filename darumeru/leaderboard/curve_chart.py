@@ -35,7 +35,7 @@ def learning_curve(points: Sequence[CurvePoint], about: str = "Learning curve") 
     names = _names(points)
     if not names:
         return ""
-    known = [score for point in points for name, score in point.scores.items() if name in names]
+    known = [score for point in points for name, score in point.scores.items() if name in names and _is_score(score)]
     low, high = _tenths([end for score in known for end in (score.value, score.low, score.high) if end is not None])
     across = Scale(points[0].step, max(points[-1].step, points[0].step + 1), LEFT, RIGHT)
     up = Scale(low, high, BOTTOM, TOP)
@@ -47,16 +47,20 @@ def learning_curve(points: Sequence[CurvePoint], about: str = "Learning curve") 
     return picture(WIDTH, BOTTOM + 32 + 18 * rows, about, *parts, class_="chart curve")
 
 
+def _is_score(score: Score) -> bool:
+    return score.value is not None and -1 <= score.value <= 1
+
+
 def _tenths(values: Sequence[float]) -> tuple[float, float]:
     """Tenths around the values; unlike bars, a curve need not begin at 0."""
+    values = [min(max(value, -1.0), 1.0) for value in values]
     low, high = math.floor(min(values) * 10 + 1e-9) / 10, math.ceil(max(values) * 10 - 1e-9) / 10
     return low, max(high, low + 0.1)
 
 
 def _names(points: Sequence[CurvePoint]) -> list[str]:
-    names = list(
-        dict.fromkeys(name for point in points for name in point.scores if point.scores[name].value is not None)
-    )
+    # Numbers past 1 (perplexities, of other sources of tasks) would press all scores into one line.
+    names = list(dict.fromkeys(name for point in points for name in point.scores if _is_score(point.scores[name])))
     groups = [name for name in names if name.startswith("Daru")]
     tasks = [name for name in names if name not in groups and name not in AGGREGATES]
     aggregates = [name for name in AGGREGATES if name in names][:1]
@@ -91,7 +95,7 @@ def _line(name: str, place: int, points: Sequence[CurvePoint], across: Scale, up
     runs: list[list[tuple[int, Score]]] = [[]]
     for point in points:
         score = point.scores.get(name)
-        if score is None or score.value is None:
+        if score is None or not _is_score(score):
             runs.append([])
         else:
             runs[-1].append((point.step, score))

@@ -132,16 +132,18 @@ def _by_group(results: Results) -> list[tuple[str, Score, list[TaskScore]]]:
 
 
 def _bars(results: Results) -> str:
+    # Perplexities and the like, which other sources of tasks bring along, are numbers of another kind than scores.
     bars = [
         Bar(task.name, task.score.value, task.score.low, task.score.high, group=place)
         for place, (_, _, tasks) in enumerate(_by_group(results))
         for task in tasks
+        if task.score.value is None or -1 <= task.score.value <= 1
     ]
     return bar_chart(bars, "Scores of the tasks") if bars else ""
 
 
 def _radar(results: Results) -> str:
-    groups = {name: score for name, score in results.groups.items() if score.value is not None}
+    groups = {name: score for name, score in results.groups.items() if score.value is not None and score.value <= 1}
     shape = Shape(str(results.manifest["model"]["name"]), tuple(score.value for score in groups.values()))
     return radar(list(groups), [shape], "Scores of the groups")
 

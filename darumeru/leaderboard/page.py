@@ -56,8 +56,10 @@ def word_attribute(attribute: str, key: str) -> Markup:
 
 
 def score_text(value: float | None) -> str:
-    """Three decimals, a dash for none."""
-    return "–" if value is None else f"{value:.3f}".replace("-", "−")
+    """Three decimals, a dash for none; numbers far from any score with an exponent."""
+    if value is None:
+        return "–"
+    return (f"{value:.3f}" if abs(value) < 1e5 else f"{value:.3g}").replace("-", "−")
 
 
 def percent_text(value: float) -> str:

@@ -55,6 +55,15 @@ def test_any_label_gives_well_formed_xml(label: str) -> None:
         }  # fmt: skip
 
 
+def test_numbers_that_are_no_scores_do_not_stretch_the_scale() -> None:
+    assert domain([5.8e23, -8e35, 0.5]) == (-1.0, 1.0)
+    picture = bar_chart([Bar("perplexity", 5.8e23, -8e35, 6e23), Bar("acc", 0.5)], "scores")
+    assert len(picture) < 10_000
+    points = [Point(step, {"perplexity": Score(2e8), "acc": Score(0.5, 0.4, 9e9)}) for step in (0, 1)]
+    curve = learning_curve(points)
+    assert "perplexity" not in curve and "acc, step 1: 0.500" in curve and len(curve) < 10_000
+
+
 def test_a_radar_needs_three_axes_and_draws_only_complete_shapes() -> None:
     assert radar(["a", "b"], [Shape("m", (0.1, 0.2))], "") == ""
     picture = radar(["a", "b", "c"], [Shape("whole", (0.1, 0.2, 0.3)), Shape("part", (0.1, None, 0.3))], "")
