@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from darumeru.adaptation.board import Board, write_board
 from darumeru.adaptation.identity import fingerprint, step_key
 from darumeru.adaptation.protocols import Candidate, StepContext
+from darumeru.adaptation.ranks import is_first, join, on_first
 from darumeru.adaptation.recipe import Recipe
 from darumeru.adaptation.scoring import Scored, Scorer
-from darumeru.adaptation.store import Made, StepFolder
+from darumeru.adaptation.store import Made, StepFolder, locked
 from darumeru.adaptation.variants import Ref, Variant, expand
 from darumeru.errors import RunFailed, UserError
 from darumeru.runs.files import write_atomically
@@ -65,9 +65,12 @@ class Pipeline:
     def run(self) -> Board:
         """Do what is not done yet. UserError: a model that cannot be found, a step that refuses, a folder that is not
         a pipeline's. RunFailed: the best of nothing scored was asked for."""
-        with _locked(self.output):
+        join()
+        with ExitStack() as stack:
+            on_first(lambda: stack.enter_context(locked(self.output)))
             try:
-                write_atomically(self.output / "recipe.yaml", self.recipe.file.path.read_bytes())
+                if is_first():
+                    write_atomically(self.output / "recipe.yaml", self.recipe.file.path.read_bytes())
                 for name in self._used_models():
                     self._score_given(name)
                 for number, variant in enumerate(self.variants, 1):
@@ -75,7 +78,7 @@ class Pipeline:
                     self._do(variant)
             finally:
                 self.scorer.close()
-            write_board(self.board, self.output)
+            on_first(lambda: write_board(self.board, self.output))
         return self.board
 
     def _used_models(self) -> list[str]:
@@ -85,7 +88,8 @@ class Pipeline:
 
     def _score_given(self, name: str) -> None:
         if name in self.recipe.score.models:
-            self._score(self.given(name))
+            made = on_first(lambda: self.given(name))
+            self.scorer.learn(made, on_first(lambda: self._score(made)))
 
     def given(self, name: str) -> Made:
         """A model of the recipe, downloaded where it is on the Hub."""
@@ -159,15 +163,12 @@ class Pipeline:
     def _do(self, variant: Variant) -> None:
         self.made[variant.name], self.handed[variant.name] = [], []
         for job in self.jobs(variant):
-            if job.folder.lost():
-                self.reporter.say(f"{job.label}: its output is gone, so it is made again")
-                job.folder.reopen()
-            if not job.folder.done:
+            if not on_first(partial(self._is_done, job)):
                 self._work(job)
             made = self.made_by(job)
             if variant.node.score:
                 for one in made:
-                    self._score(one)
+                    self.scorer.learn(one, on_first(partial(self._score, one)))
             else:
                 for one in made:
                     self._note(one, None)
@@ -176,11 +177,26 @@ class Pipeline:
             self.made[variant.name] += made
             self.handed[variant.name] += handed
 
+    def _is_done(self, job: Job) -> bool:
+        if job.folder.lost():
+            self.reporter.say(f"{job.label}: its output is gone, so it is made again")
+            job.folder.reopen()
+        return job.folder.done
+
     def _work(self, job: Job) -> None:
+        """Do the work: on all ranks where the step says so, else on the first while the others wait."""
         step = job.variant.step
-        work = job.folder.open(resumable=bool(getattr(step, "resumable", False)))
+        on_first(lambda: job.folder.open(resumable=bool(getattr(step, "resumable", False))))
+        if getattr(step, "on_all_ranks", False):
+            self._run_step(job)
+            on_first(lambda: None)
+        else:
+            on_first(lambda: self._run_step(job))
+
+    def _run_step(self, job: Job) -> None:
+        step = job.variant.step
         context = StepContext(
-            output=work,
+            output=job.folder.work,
             inputs={name: made.path for name, made in job.inputs.items()},
             seed=job.variant.node.seed,
             say=self.reporter.say,
@@ -189,20 +205,24 @@ class Pipeline:
         parent = replace(job.parent.candidate, label=job.parent.label) if job.parent else Candidate(Path(), "nothing")
         try:
             for candidate in step.run(context, parent):
-                job.folder.add(candidate)
-                if job.variant.node.score == "during":
-                    self._score(self.made_by(job)[-1])
+                if is_first():
+                    job.folder.add(candidate)
+                    if job.variant.node.score == "during":
+                        self._score(self.made_by(job)[-1])
         except UserError as error:
             where = self.recipe.file.where("steps", job.variant.node.place)
             what = f"step `{job.label}`: " + (f"{error.where}: {error.what}" if error.where else error.what)
             raise UserError(what, where, error.mend, error.near) from error
+        if is_first():
+            self._finish(job, time.monotonic() - began)
+
+    def _finish(self, job: Job, seconds: float) -> None:
         count = len(job.folder.candidates())
         if not count:
             raise RunFailed(f"step `{job.label}` made no model")
-        seconds = round(time.monotonic() - began, 3)
         inputs = {name: made.label for name, made in job.inputs.items()}
         parent_label = job.parent.label if job.parent else None
-        job.folder.finish({"key": job.key, "seconds": seconds, "parent": parent_label, "inputs": inputs})
+        job.folder.finish({"key": job.key, "seconds": round(seconds, 3), "parent": parent_label, "inputs": inputs})
         self.reporter.end(f"{job.label}: {count} model{'s' * (count > 1)} in {seconds:.0f} s")
 
     def made_by(self, job: Job) -> list[Made]:
@@ -232,7 +252,7 @@ class Pipeline:
             )
         return made
 
-    def _score(self, made: Made) -> None:
+    def _score(self, made: Made) -> Scored:
         known = self.scorer.known(made)
         if known is None:
             self.reporter.phase(f"scoring {made.label}")
@@ -240,9 +260,10 @@ class Pipeline:
             shown = f"{known.main} {known.value:.3f}" if known.value is not None else f"failed: {known.failed}"
             self.reporter.end(f"{made.label}: {shown}")
         self._note(made, known)
+        return known
 
     def _note(self, made: Made, scored: Scored | None) -> None:
-        if self.board.put(made, scored):
+        if self.board.put(made, scored) and is_first():
             write_board(self.board, self.output)
 
     def _select(self, job: Job, made: list[Made]) -> list[Made]:
@@ -268,29 +289,9 @@ class Pipeline:
         result = []
         for one in made:
             if one.deleted or not (one in kept or one in handed):
-                job.folder.delete(one.candidate, f"not among the best {job.variant.node.keep}")
+                why = f"not among the best {job.variant.node.keep}"
+                on_first(partial(job.folder.delete, one.candidate, why))
                 one = replace(one, deleted=True)
                 self._note(one, self.scorer.known(one))
             result.append(one)
         return result
-
-
-@contextmanager
-def _locked(output: Path) -> Iterator[None]:
-    """The output folder, made if need be, for one pipeline at a time."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        others = [one.name for one in output.iterdir() if not one.name.startswith(".")]
-        if others and not (output / "recipe.yaml").is_file() and not (output / "steps").is_dir():
-            raise UserError("the output folder holds other files", str(output), "choose an empty or new --output")
-        handle = os.open(output / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise UserError(f"cannot be written: {error.strerror}", str(output), "choose another --output") from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError("another darumeru adapt works here", str(output), "wait for it or stop it") from error
-        yield
-    finally:
-        os.close(handle)

@@ -83,6 +83,10 @@ class Scorer:
         self._tried[made.id] = scored
         return scored
 
+    def learn(self, made: Made, scored: Scored) -> None:
+        """Take over what another process found."""
+        self._tried[made.id] = scored
+
     def close(self) -> None:
         """End the engine."""
         if self._kept is not None:

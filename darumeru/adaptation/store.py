@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -145,3 +148,24 @@ class StepFolder:
             label=values["label"],
         )
         return replace(made, path=made.path.resolve())
+
+
+@contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """The output folder, made if need be, for one pipeline at a time."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        others = [one.name for one in output.iterdir() if not one.name.startswith(".")]
+        if others and not (output / "recipe.yaml").is_file() and not (output / "steps").is_dir():
+            raise UserError("the output folder holds other files", str(output), "choose an empty or new --output")
+        handle = os.open(output / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise UserError(f"cannot be written: {error.strerror}", str(output), "choose another --output") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError("another darumeru adapt works here", str(output), "wait for it or stop it") from error
+        yield
+    finally:
+        os.close(handle)

@@ -48,12 +48,13 @@ def adapt(
     Each step's output is kept under a hash of what it was made from, so an interrupted pipeline goes on where it was.
     """
     from darumeru.adaptation.pipeline import Pipeline
+    from darumeru.adaptation.ranks import is_first, leave
     from darumeru.adaptation.recipe import load_recipe
     from darumeru.cli.adapt_progress import AdaptProgress
 
     loaded = load_recipe(recipe, _overrides(settings or []))
     folder = (output or Path("adapted") / recipe.stem).expanduser()
-    progress = AdaptProgress()
+    progress = AdaptProgress(quiet=not is_first())
     pipeline = Pipeline(loaded, folder, progress)
     if dry_run:
         _show_plan(pipeline, as_json)
@@ -61,11 +62,14 @@ def adapt(
     try:
         with _unwinding():
             board = pipeline.run()
+            leave()
     except Terminated:
         print("stopped; everything finished is stored, the same command goes on", file=sys.stderr)
         raise typer.Exit(STOPPED) from None
     finally:
         progress.close()
+    if not is_first():
+        return
     from darumeru.adaptation.board import board_json
 
     if as_json:

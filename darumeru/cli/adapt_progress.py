@@ -13,8 +13,9 @@ PLAIN_SECONDS = 15.0
 class AdaptProgress:
     """A pipeline's reporter (darumeru.adaptation.pipeline.Reporter) and the progress of its scorings."""
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True)
+    def __init__(self, quiet: bool = False) -> None:
+        """quiet: say nothing."""
+        self._console = Console(stderr=True, quiet=quiet)
         self._status: Status | None = None
         self._head = ""
         self._total = self._done = 0

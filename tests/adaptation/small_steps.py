@@ -31,6 +31,7 @@ def plugin(folder: Path) -> Path:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: darumeru-small-steps\nVersion: 1.0\n")
     here = "tests.adaptation.small_steps"
     names = {"noise": "Noise", "seed_model": "SeedModel", "parts": "Parts", "kept_parts": "KeptParts", "fails": "Fails"}
+    names["together"] = "Together"
     lines = ["[darumeru.steps]", *(f"{name} = {here}:{kind}" for name, kind in names.items())]
     (info / "entry_points.txt").write_text("\n".join([*lines, "[darumeru.engines]", f"held = {here}:HeldEngine", ""]))
     return folder
@@ -146,3 +147,25 @@ class HeldEngine(TransformersEngine):
             yield place, answer
             if number == 3:
                 wait("engine")
+
+
+@dataclass(frozen=True)
+class Together:
+    """Every process adds its rank; the first one writes the model with their sum in it."""
+
+    name: ClassVar[str] = "together"
+    on_all_ranks: ClassVar[bool] = True
+
+    def run(self, context: StepContext, candidate: Candidate) -> Iterator[Candidate]:
+        import torch
+        from accelerate import PartialState
+
+        state = PartialState()
+        total = torch.tensor([state.process_index + 1])
+        torch.distributed.all_reduce(total)
+        model = context.output / "model"
+        if state.is_main_process:
+            shutil.copytree(candidate.path, model)
+            (model / "sum.txt").write_text(str(int(total)))
+        state.wait_for_everyone()
+        yield Candidate(model, self.name)

@@ -193,3 +193,42 @@ def test_kills_in_a_step_in_an_evaluation_and_sigterm_lose_nothing(kitchen: Path
     # 8 records of each of two tasks, two models; what was in flight when the evaluation was killed is asked again.
     assert len(set(asked)) == 32 and len(asked) <= 32 + 4
     assert found["kept"]["value"] is not None and found["kept"]["value"] == found["fresh"]["value"]
+
+
+def test_two_processes_share_a_recipe(kitchen: Path, tmp_path: Path) -> None:
+    """The first process scores, writes and prints; a step that trains runs on both."""
+    pytest.importorskip("accelerate")
+    steps = """
+  - {name: alone, step: noise, from: base, with: {count: 2}, select: best}
+  - {name: both, step: together, from: alone}
+"""
+    path = write_recipe(kitchen, "ranks", steps)
+    output, counter = tmp_path / "out", tmp_path / "counter"
+    environment = os.environ | {COUNTER: str(counter), "PYTHONPATH": f"{ROOT}:{kitchen / 'plugin'}"}
+    # With --cpu accelerate starts one process, whatever --num_processes says; --multi_gpu starts them through torchrun.
+    environment |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
+    more = [
+        "--num_machines=1",
+        "--main_process_port=29633",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "-m",
+        "darumeru",
+        "adapt",
+        str(path),
+    ]
+    ended = subprocess.run(
+        [*launch, *more, "--output", str(output), "--json"],
+        env=environment, capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    found = rows(output)
+    assert counter.read_text().split() == ["base"], "only one process works alone"
+    assert (output / found["both"]["path"] / "sum.txt").read_text() == "3", "both processes work together"
+    best = max(("alone-step1", "alone-step2"), key=lambda label: found[label]["value"])
+    assert found["both"]["parents"] == [best] and found["both"]["value"] == found[best]["value"]
+    assert json.loads(ended.stdout)["recipe"] == "ranks", "the board is printed once"
+    assert ended.stderr.count("[2/2] both") == 1
