@@ -11,8 +11,10 @@ TEMPLATE = ("system_prompt", "thinking", "chat")
 
 
 def differences(manifests: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """One line for each setting that changes numbers and is not the same in all manifests, with its values in the order
-    of the manifests. Models, their tokenizers and templates may differ; so may engines, machines and bootstrap seeds."""
+    """One line for each setting that changes numbers and is not the same in all manifests, with its different values.
+
+    Models, their tokenizers and templates may differ; so may engines, machines and bootstrap seeds.
+    """
     found = []
     for name in SETTINGS:
         found += _differing(name, [manifest.get(name) for manifest in manifests])

@@ -64,9 +64,8 @@ def read_curve(path: Path) -> list[Point]:
     if not path.exists():
         return []
     points: dict[int, Point] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), 1):
-        if not line.endswith("\n"):
-            break
+    # A torn last line has no end; other line separators may stand inside names.
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):
         try:
             point = _from_json(json.loads(line))
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -68,7 +68,7 @@ class BaseModel:
 
     def tokenizer(self) -> Any:
         """A PreTrainedTokenizerFast: byte-level BPE, digits one by one, the tokens of a chat template reserved."""
-        from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+        from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
         from transformers import PreTrainedTokenizerFast
 
         tokenizer = Tokenizer(models.BPE())
@@ -85,6 +85,11 @@ class BaseModel:
         each = max(1, self.texts // len(self.corpus))
         pieces = (text for path in self.corpus for text in islice(Corpus.of([path]).texts(), each))
         tokenizer.train_from_iterator(pieces, trainer)
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{SPECIAL[0]} $A",
+            pair=f"{SPECIAL[0]} $A $B",
+            special_tokens=[(SPECIAL[0], tokenizer.token_to_id(SPECIAL[0]))],
+        )
         return PreTrainedTokenizerFast(
             tokenizer_object=tokenizer, bos_token=SPECIAL[0], eos_token=SPECIAL[1], pad_token=SPECIAL[2]
         )
