@@ -3,7 +3,8 @@
     python -m benchmarks.lm_eval_speed [--model demo/darumeru-demo | --random 512x8 --rows 32000] [--json]
 
 Four tasks, written as lm-eval YAML over bundled texts: five-shot four-choice questions with one-token answers, with the
-same examples for all and with examples drawn for each, long choices that share a context, and generation. Each contestant runs in a process of its own, one after the other; times
+same examples for all and with examples drawn for each, long choices that share a context, and generation. Each
+contestant runs in a process of its own, one after the other; times
 are from "engine loaded" to "scores computed", the building of prompts included. lm-eval asks once as it does by default
 (batch_size=1) and once with batch_size="auto", its fastest. All scores are compared. Ratios are what counts.
 """

@@ -58,6 +58,7 @@ class Calibration:
 
     name: ClassVar[str] = "calibration"
     resumable: ClassVar[bool] = True
+    on_all_ranks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """UserError: unknown filters and languages, parameters that make no sense, copy tasks without a corpus."""
@@ -178,7 +179,8 @@ def _main_process_first() -> AbstractContextManager[None]:
     """Under `accelerate launch` the first process does the work and the others find it done."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return nullcontext()
+    import torch
     from accelerate import PartialState
 
-    first: AbstractContextManager[None] = PartialState().main_process_first()
+    first: AbstractContextManager[None] = PartialState(cpu=not torch.accelerator.is_available()).main_process_first()
     return first

@@ -160,7 +160,7 @@ class LoraTraining:
         from accelerate import PartialState
         from trl import SFTConfig
 
-        processes = int(PartialState().num_processes)
+        processes = int(PartialState(cpu=not torch.accelerator.is_available()).num_processes)
         share = self.micro_batch * processes
         if self.batch_size % share:
             what = (

@@ -75,7 +75,8 @@ class Pretrain:
         self.check(candidate.path)
         torch.manual_seed(context.seed)
         key = content_hash([str(candidate.path), _files(self.corpus), self.field, self.block])
-        with PartialState().main_process_first():
+        # Without `cpu` accelerate takes each process without an accelerator for the only one.
+        with PartialState(cpu=not torch.accelerator.is_available()).main_process_first():
             tokenizer = load_tokenizer(str(candidate.path))
             texts = Corpus.of(self.corpus, self.field).texts
             packed = pack(texts, tokenizer, self.block, context.output / "packed", key, context.say)

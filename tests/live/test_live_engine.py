@@ -167,12 +167,15 @@ def driver(model: Path, output: Path, launcher: Sequence[str] = ("-m",), **setti
 
 def test_two_ranks_train_and_one_evaluates(tiny_model: Path, tmp_path: Path) -> None:
     """accelerate launch with two processes; vLLM in a child of the first."""
-    launcher = ["-m", "accelerate.commands.launch", "--num_processes=2", "--cpu", "--num_cpu_threads_per_process=1"]
-    launcher += ["--mixed_precision=no", "--num_machines=1", "--dynamo_backend=no", "--main_process_port=29611"]
+    # With --cpu accelerate starts one process, whatever --num_processes says; --multi_gpu starts them through torchrun.
+    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]
+    launcher += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=29611"]
     output = tmp_path / "out"
     command = driver(tiny_model, output, [*launcher, "--module"])
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(), cwd=ROOT, timeout=500)
+    surroundings = environment() | {"ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(command, capture_output=True, text=True, env=surroundings, cwd=ROOT, timeout=500)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert sorted(path.name for path in output.glob("rank-*")) == ["rank-0-of-2", "rank-1-of-2"]
     points = read_curve(output / "darumeru" / "curve.jsonl")
     assert [point.step for point in points] == [0, 2, 4, 6, 8, 10, 12]
     assert {point.extra["engine"] for point in points} == {"vllm"}

@@ -62,6 +62,9 @@ def main() -> None:
     settings = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
     callback = DarumeruCallback(TASKS, every_steps=2, limit=6, data="bundled", live=LiveOptions(**settings))
     made = trainer(model, output, [callback], save_strategy="steps", save_steps=3, learning_rate=0.01)
+    state = made.accelerator.state
+    output.mkdir(parents=True, exist_ok=True)
+    (output / f"rank-{state.process_index}-of-{state.num_processes}").touch()
     made.train(resume_from_checkpoint=True if list(output.glob("checkpoint-*")) else None)
     if made.is_world_process_zero():
         (output / "losses.json").write_text(json.dumps(losses(made)))

@@ -151,23 +151,19 @@ def test_a_killed_training_goes_on_to_the_same_losses_and_weights(
 def test_two_ranks_train_as_one(corpus: Path, tmp_path: Path) -> None:
     model = make_model(tmp_path / "model", hidden=32)
     run(model, corpus, tmp_path / "one")
-    launcher = ["-m", "accelerate.commands.launch", "--num_processes=2", "--cpu", "--num_cpu_threads_per_process=1"]
-    launcher += [
-        "--mixed_precision=no",
-        "--num_machines=1",
-        "--dynamo_backend=no",
-        "--main_process_port=29622",
-        "--module",
-    ]
+    # With --cpu accelerate starts one process, whatever --num_processes says; --multi_gpu starts them through torchrun.
+    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]
+    launcher += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=29622", "--module"]
     done = subprocess.run(
         [sys.executable, *launcher, *command(model, corpus, tmp_path / "two")],
         cwd=ROOT,
-        env=environment(),
+        env=environment() | {"ACCELERATE_USE_CPU": "true"},
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines().count("6") == 2, "both ranks yield the candidate"
     ours, theirs = (read_losses(tmp_path / name) for name in ("two", "one"))
     assert [line["loss"] for line in ours] == pytest.approx([line["loss"] for line in theirs], abs=1e-5)
     assert (tmp_path / "two" / "step-000006" / "config.json").is_file()
