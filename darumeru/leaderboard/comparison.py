@@ -43,8 +43,9 @@ class Difference:
 
 @dataclass(frozen=True)
 class TaskDifference(Difference):
-    """n: records compared. holm: p corrected over the tasks. mcnemar: exact p where the score is a share of records
-    (None elsewhere); then gained and lost are the records that only b, or only a, has right. warning: what is odd."""
+    """n: records compared. holm: p corrected over the tasks. mcnemar: exact p of the right and wrong answers, where
+    each record has one (None elsewhere); then gained and lost are the records that only b, or only a, has right.
+    warning: what is odd."""
 
     task: str = ""
     group: str = ""
@@ -177,8 +178,9 @@ def _task(
     sizes = len(pair[0][0].clusters), len(pair[1][0].clusters)
     warning = None if sizes == (len(clusters),) * 2 else f"{len(clusters)} common records of {sizes[0]} and {sizes[1]}"
     whole = TaskDifference(**asdict(base), task=name, group=group, n=len(clusters), warning=warning)
-    first, second = aligned[0][0].binary, aligned[0][1].binary
-    if len(aligned) > 1 or first is None or second is None:
+    hits = [(one.binary, other.binary) for one, other in aligned]
+    first, second = next(((x, y) for x, y in hits if x is not None and y is not None), (None, None))
+    if first is None or second is None:
         return whole, drawn
     gained = tuple(name for name, x, y in zip(clusters, first, second, strict=True) if y > x)
     lost = tuple(name for name, x, y in zip(clusters, first, second, strict=True) if x > y)

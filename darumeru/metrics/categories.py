@@ -98,7 +98,9 @@ class AccuracyByCategory:
         chance = float(np.mean([guess(row) for row in clusters.rows])) if clusters.rows else 0.0
         # Resampling one or two questions of a subject shows no spread: then resample over all subjects together.
         small = np.bincount(strata).min(initial=SMALLEST_STRATUM) < SMALLEST_STRATUM
-        return Statistic(clusters.ids, clusters.sums(values), combine, strata=None if small else strata, chance=chance)
+        columns = clusters.sums(values)
+        hits = columns[:, : len(subjects)].sum(axis=1) if len(clusters.ids) == len(clusters.rows) else None
+        return Statistic(clusters.ids, columns, combine, None if small else strata, hits, chance)
 
 
 def _subject(row: SampleRow) -> str:

@@ -90,7 +90,8 @@ class ConfusionScore:
         columns = clusters.sums(values)
         known = [place for label, place in labels.items() if label]
         chance = self.chance(columns[:, size : 2 * size].sum(axis=0)[known])
-        return Statistic(clusters.ids, columns, self.combine, chance=chance)
+        hits = columns[:, :size].sum(axis=1) if len(clusters.ids) == len(clusters.rows) else None
+        return Statistic(clusters.ids, columns, self.combine, binary=hits, chance=chance)
 
 
 F1_MACRO = ConfusionScore(

@@ -24,7 +24,8 @@ class Statistic:
     clusters: n cluster ids, unique, in a stable order. columns: float64 [n, m], additive quantities of each cluster.
     combine: maps sums [..., m] to scores [...]; a score without meaning (empty class) is NaN.
     strata: int [n]; resampling keeps the number of clusters of each stratum; None = one stratum.
-    binary: [n] 0/1 outcome of each cluster where the score is a mean of hits (McNemar's test needs it), else None.
+    binary: [n] whether each cluster was answered right, 0/1, for McNemar's test and lists of flips; None where that has
+    no meaning or a cluster holds several answers that do not stand or fall together.
     chance: score of a guesser, for normalized aggregates.
     """
 

@@ -97,3 +97,38 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
     file = made(tmp_path / "npz", 3, 10) / "statistics.npz"
     file.write_bytes(file.read_bytes()[:-1])
     assert "statistics.npz" in failing(good, tmp_path / "npz")
+
+
+def test_the_command_lists_flips_and_says_what_differs(tmp_path: Path) -> None:
+    a, b = made(tmp_path / "a", 30), made(tmp_path / "b", 10, limit=60)
+    refused = CliRunner().invoke(app, ["compare", str(a), str(b)], standalone_mode=False)
+    assert isinstance(refused.exception, UserError) and "limit: null, 60" in refused.exception.line()
+    done = CliRunner().invoke(
+        app, ["compare", str(a), str(b), "--allow-different", "--flips", "demo", "--resamples", "500"]
+    )
+    assert done.exit_code == 0, done.output
+    assert "differs: limit: null, 60" in done.stdout
+    assert done.stdout.count("+ r0") == 20 and "A: B\tB: A" in done.stdout
+    assert "B is better in demo" in done.stdout
+
+
+def test_groups_and_micro_avg_of_the_benchmark_are_compared(tmp_path: Path) -> None:
+    """Real runs of two models on two records of each of the 17 tasks."""
+    from darumeru import evaluate
+    from tests.tiny_models import make_model
+
+    runs = []
+    for seed in (0, 1):
+        model = make_model(tmp_path / f"model-{seed}", seed=seed, max_position_embeddings=4096)
+        runs.append(
+            evaluate(str(model), output=tmp_path / f"run-{seed}", data="bundled", limit=2, engine="transformers")
+        )
+    found = compare(*runs, resamples=200)
+    assert list(found.groups) == ["DaruMMLU", "DaruMERA", "DaruSum", "DaruCopy-EN", "DaruCopy-RU", "Micro-Avg"]
+    micro = found.groups["Micro-Avg"]
+    assert micro.difference == pytest.approx(
+        (runs[1].results.micro_avg.value or 0) - (runs[0].results.micro_avg.value or 0), abs=1e-12
+    )
+    assert micro.low is not None and micro.high is not None and micro.low <= micro.difference <= micro.high
+    rcb = next(one for one in found.tasks if one.task == "darumeru/rcb")
+    assert rcb.gained is not None and rcb.mcnemar is not None
