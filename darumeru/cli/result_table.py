@@ -53,8 +53,14 @@ def _footer(results: Results) -> str:
 def _cells(score: Score) -> tuple[str, str]:
     if score.value is None:
         return "-", ""
-    interval = f"{score.low:.3f} to {score.high:.3f}" if score.low is not None and score.high is not None else ""
-    return f"{score.value:.3f}", interval
+    both = score.low is not None and score.high is not None
+    interval = f"{_number(score.low or 0.0)} to {_number(score.high or 0.0)}" if both else ""
+    return _number(score.value), interval
+
+
+def _number(value: float) -> str:
+    """Three digits after the point; perplexities can need a power of ten."""
+    return f"{value:.3f}" if abs(value) < 10_000 else f"{value:.3g}"
 
 
 def _bold(score: Score | None) -> tuple[Text, Text]:

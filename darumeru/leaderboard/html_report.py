@@ -16,14 +16,11 @@ from darumeru.leaderboard.page import embed_json, render_page
 from darumeru.leaderboard.report_samples import Samples, read_samples
 from darumeru.leaderboard.report_tokens import NO_TOKENS, Tokenized, run_tokenizer
 from darumeru.runs.files import write_atomically
-from darumeru.runs.manifest import MANIFEST
 from darumeru.runs.results import Results, Score, TaskScore
-from darumeru.runs.run import Run, load_run
+from darumeru.runs.run import PROGRESS, Run, load_run
 from darumeru.training.curve import CURVE, Point, read_curve
 
 PAGE_SIZE = 50
-# What of a manifest changes while a run goes on.
-PROGRESS = ("status", "finished", "seconds")
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,6 @@ def write_report(
     """
     path = check_output(Path(output).expanduser())
     found = load_run(run, finished=not unfinished, check_samples=True)
-    _check_manifest(found)
     points = _curve(found.path, curve)
     chosen = run_tokenizer(found.results.manifest, tokenizer)
     marker = Tokenized(chosen, len(found.results.tasks)) if chosen is not None else NO_TOKENS
@@ -75,17 +71,6 @@ def check_output(path: Path) -> Path:
     if not os.access(path.parent, os.W_OK):
         raise UserError("cannot be written", str(path.parent), "choose another --output")
     return path
-
-
-def _check_manifest(run: Run) -> None:
-    """manifest.json carries no checksum of its own; the copy in results.json does."""
-    for key, value in run.results.manifest.items():
-        if key not in PROGRESS and run.manifest.get(key) != value:
-            raise UserError(
-                f"was edited by hand: its {key} differs from the one in results.json",
-                str(run.path / MANIFEST),
-                "`darumeru score` computes the results again",
-            )
 
 
 def render(run: Run, samples: Samples, points: Sequence[Point] = ()) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from darumeru.errors import UserError
 from darumeru.runs.files import content_hash, file_hash
-from darumeru.runs.manifest import read_manifest
+from darumeru.runs.manifest import MANIFEST, read_manifest
 from darumeru.runs.results import SCHEMA, Results
 from darumeru.runs.row import SampleRow
 from darumeru.runs.score import RESULTS
@@ -18,6 +18,9 @@ from darumeru.runs.store import SampleStore
 
 if TYPE_CHECKING:
     import pandas
+
+# What of a manifest changes while a run goes on.
+PROGRESS = ("status", "finished", "seconds")
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,21 @@ def load_run(path: str | Path, *, finished: bool = True, check_samples: bool = F
     if claimed != content_hash(document):
         raise UserError("was edited by hand: its checksum differs", str(file), "`darumeru score` computes it again")
     results = Results.from_dict(document)
+    _check_manifest(run, manifest, results.manifest)
     if check_samples:
         _check_files(run, results)
     return Run(run, manifest, results)
+
+
+def _check_manifest(run: Path, manifest: Mapping[str, Any], scored: Mapping[str, Any]) -> None:
+    """manifest.json carries no checksum of its own; the copy in results.json does."""
+    for key, value in scored.items():
+        if key not in PROGRESS and manifest.get(key) != value:
+            raise UserError(
+                f"was edited by hand: its {key} differs from the one in results.json",
+                str(run / MANIFEST),
+                "`darumeru score` computes the results again",
+            )
 
 
 def _check_files(run: Path, results: Results) -> None:
