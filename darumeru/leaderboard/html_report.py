@@ -101,7 +101,9 @@ def render(run: Run, samples: Samples, points: Sequence[Point] = ()) -> str:
 
 
 def _curve(run: Path, asked: str | Path | None) -> list[Point]:
-    path = Path(asked).expanduser() if asked else run / CURVE
+    # A point of a training lies in TRAINING/darumeru/steps beside the curve that it belongs to.
+    own = run.parent.parent / CURVE if run.parent.name == "steps" else run / CURVE
+    path = Path(asked).expanduser() if asked else own
     if asked and path.is_dir():
         path = path / CURVE
     if asked and not path.is_file():
