@@ -24,6 +24,7 @@ BUILTIN = {
     "grade_norm_2024": "darumeru.metrics.exam:GRADE_NORM_2024",
     "original_length_ratio": "darumeru.metrics.copying:ORIGINAL_LENGTH_RATIO",
     "token_copy_rate": "darumeru.metrics.copying:TOKEN_COPY_RATE",
+    "copied_share": "darumeru.metrics.copying:COPIED_SHARE",
     "length_ratio": "darumeru.metrics.copying:LENGTH_RATIO",
     "exact_copy_rate": "darumeru.metrics.copying:EXACT_COPY_RATE",
     "exact_copy_rate_2024": "darumeru.metrics.copying:EXACT_COPY_RATE_2024",

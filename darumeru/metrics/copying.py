@@ -155,7 +155,32 @@ class TokenCopyRate:
         return float(shared > EXACT_SHARE * len(reference))
 
 
+@dataclass(frozen=True)
+class CopiedShare:
+    """Mean of matching characters / characters of the longer of original (row.gold) and answer, in [0, 1]: a copy's
+    quality in shades, for small models that copy nothing exactly. Not one of the paper's metrics."""
+
+    name: str = "copied_share"
+    description: str = "mean share of characters that original and answer have in common, in order"
+
+    def values(self, row: SampleRow) -> Mapping[str, float]:
+        """The share of this sample."""
+        return {self.name: self._share(row)}
+
+    def unparsed(self, row: SampleRow) -> bool:
+        return _empty(row)
+
+    def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
+        return mean_over_rows(rows, self._share)
+
+    def _share(self, row: SampleRow) -> float:
+        reference, answer = row.gold.strip(), (row.answer.text or "").strip()
+        longer = max(len(reference), len(answer))
+        return matching_characters(reference, answer) / longer if longer else 0.0
+
+
 LENGTH_RATIO = LengthRatio()
+COPIED_SHARE = CopiedShare()
 ORIGINAL_LENGTH_RATIO = OriginalLengthRatio()
 TOKEN_COPY_RATE = TokenCopyRate()
 EXACT_COPY_RATE = ExactCopyRate(

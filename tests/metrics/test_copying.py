@@ -122,3 +122,10 @@ def test_the_papers_copy_needs_more_than_99_percent_of_the_tokens_in_order(lost:
     row = said("x", "text", reference_ids=reference)
     row = replace(row, answer=replace(row.answer, tokens=(999, *reference[lost:])))
     assert metric("token_copy_rate").values(row)["token_copy_rate"] == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "share"), [("abcd", 1.0), (" abcd ", 1.0), ("abxx", 0.5), ("abcdabcd", 0.5), ("", 0.0)]
+)
+def test_the_copied_share_is_a_copys_quality_in_shades(answer: str, share: float) -> None:
+    assert metric("copied_share").values(said(answer, "abcd"))["copied_share"] == share
