@@ -12,6 +12,7 @@ from darumeru.errors import UserError
 from darumeru.runs.files import write_atomically
 from darumeru.runs.results import Results, Score
 
+SCHEMA = 1
 CURVE = "curve.jsonl"
 PICTURE = "curve.png"
 MEAN = "mean"
@@ -128,7 +129,14 @@ def _lines(points: Sequence[Point]) -> list[str]:
 def point_to_json(point: Point) -> str:
     """One line of curve.jsonl, without its end."""
     scores = {name: score.to_dict() for name, score in point.scores.items()}
-    values = {"step": point.step, **point.extra, "scores": scores, "failed": dict(point.failed), "run": point.run}
+    values = {
+        "schema": SCHEMA,
+        "step": point.step,
+        **point.extra,
+        "scores": scores,
+        "failed": dict(point.failed),
+        "run": point.run,
+    }
     return json.dumps(values, ensure_ascii=False)
 
 
@@ -145,6 +153,9 @@ def point_line(point: Point) -> str:
 
 
 def _from_json(values: dict[str, Any]) -> Point:
+    schema = values.pop("schema", SCHEMA)
+    if schema > SCHEMA:
+        raise ValueError(f"it has schema {schema}, this darumeru reads up to {SCHEMA}")
     step, scores = int(values.pop("step")), values.pop("scores")
     failed, run = values.pop("failed", {}), values.pop("run", None)
     return Point(step, {name: Score.from_dict(score) for name, score in scores.items()}, failed, run, values)

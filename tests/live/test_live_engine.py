@@ -69,6 +69,18 @@ def test_the_engine_follows_weights_and_vocabulary(tmp_path: Path) -> None:
     assert not list((tmp_path / "live" / "model").glob("*.safetensors"))
 
 
+def test_memory_is_given_back_between_evaluations(tmp_path: Path) -> None:
+    live = LiveEngine(LiveOptions(between="close"), tmp_path / "live", 512)
+    network = model(tmp_path / "model")
+    first = live.push(network, make_tokenizer(), PROMPT)
+    live.rest()
+    assert live.engine is None
+    second = live.push(network, make_tokenizer(), PROMPT)
+    assert second is not first
+    assert_follows(second, network)
+    live.close()
+
+
 def test_an_engine_that_differs_is_started_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A push that loses a tensor silently is noticed by the canary."""
     from darumeru.training import live_engine
