@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
@@ -56,140 +56,98 @@ def _empty(row: SampleRow) -> bool:
 
 
 @dataclass(frozen=True)
-class LengthRatio:
-    """Mean of min(P/S, S/P). P: tokens of the answer. S: row.meta["reference_tokens"], tokens of the reference, at
-    most the answer's budget. An empty answer gets 0."""
-
-    name: str = "length_ratio"
-    description: str = "mean of min(P/S, S/P) of the tokens of copy and original (cp_sent)"
-
-    def values(self, row: SampleRow) -> Mapping[str, float]:
-        return {self.name: self._ratio(row)}
-
-    def unparsed(self, row: SampleRow) -> bool:
-        return _empty(row)
-
-    def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
-        return mean_over_rows(rows, self._ratio)
-
-    def _ratio(self, row: SampleRow) -> float:
-        """Raises UserError when the engine gave no token ids."""
-        if _empty(row):
-            return 0.0
-        if row.answer.tokens is None:
-            raise UserError(
-                "the engine gave no token ids of its answer, which length_ratio counts", f"{row.task} {row.id}"
-            )
-        said, wanted = len(row.answer.tokens), int(row.meta["reference_tokens"])
-        return min(said / wanted, wanted / said) if said and wanted else 0.0
-
-
-@dataclass(frozen=True)
-class ExactCopyRate:
-    """Share of answers that match the reference (row.gold) to at least 99 % of their characters.
-
-    by_reference: the denominator is the reference's length; otherwise the answer's, which lets a truncated copy pass.
-    """
+class CopyScore:
+    """The mean of a number that each copy gets. hits: the number is 0 or 1."""
 
     name: str
     description: str
-    by_reference: bool
+    score: Callable[[SampleRow], float]
+    hits: bool = False
 
     def values(self, row: SampleRow) -> Mapping[str, float]:
-        """1 for an exact copy, else 0."""
-        return {self.name: self._exact(row)}
+        return {self.name: self.score(row)}
 
     def unparsed(self, row: SampleRow) -> bool:
         return _empty(row)
 
     def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
-        return mean_over_rows(rows, self._exact, hits=True)
-
-    def _exact(self, row: SampleRow) -> float:
-        return float(is_exact_copy(row.gold.strip(), (row.answer.text or "").strip(), self.by_reference))
+        return mean_over_rows(rows, self.score, hits=self.hits)
 
 
-@dataclass(frozen=True)
-class OriginalLengthRatio:
-    """Mean of S/P as the paper words it: original length over generated length, in tokens; not bounded by 1."""
-
-    name: str = "original_length_ratio"
-    description: str = "mean of original length / generated length in tokens (cp_sent, the paper's text)"
-
-    def values(self, row: SampleRow) -> Mapping[str, float]:
-        return {self.name: self._ratio(row)}
-
-    def unparsed(self, row: SampleRow) -> bool:
-        return _empty(row)
-
-    def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
-        return mean_over_rows(rows, self._ratio)
-
-    def _ratio(self, row: SampleRow) -> float:
-        if _empty(row) or not row.answer.tokens:
-            return 0.0
-        return len(row.meta["reference_ids"]) / len(row.answer.tokens)
+def length_ratio(row: SampleRow) -> float:
+    """min(P/S, S/P). P: tokens of the answer. S: row.meta["reference_tokens"], tokens of the reference, at most the
+    answer's budget. An empty answer gets 0. UserError when the engine gave no token ids."""
+    if _empty(row):
+        return 0.0
+    if row.answer.tokens is None:
+        what = "the engine gave no token ids of its answer, which length_ratio counts"
+        raise UserError(what, f"{row.task} {row.id}")
+    said, wanted = len(row.answer.tokens), int(row.meta["reference_tokens"])
+    return min(said / wanted, wanted / said) if said and wanted else 0.0
 
 
-@dataclass(frozen=True)
-class TokenCopyRate:
-    """Share of answers whose longest common subsequence of tokens with the original (row.meta["reference_ids"]) is
-    more than 99 % of the original's tokens: the paper's wording (section 2.3.5)."""
-
-    name: str = "token_copy_rate"
-    description: str = "share of texts of whose tokens more than 99 % are copied in order (cp_para, the paper's text)"
-
-    def values(self, row: SampleRow) -> Mapping[str, float]:
-        """1 for a copy, else 0."""
-        return {self.name: self._copied(row)}
-
-    def unparsed(self, row: SampleRow) -> bool:
-        return _empty(row)
-
-    def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
-        return mean_over_rows(rows, self._copied, hits=True)
-
-    def _copied(self, row: SampleRow) -> float:
-        reference = row.meta["reference_ids"]
-        shared = common_subsequence(reference, row.answer.tokens or ())
-        return float(shared > EXACT_SHARE * len(reference))
+def original_length_ratio(row: SampleRow) -> float:
+    """S/P as the paper words it: original length over generated length, in tokens; not bounded by 1."""
+    if _empty(row) or not row.answer.tokens:
+        return 0.0
+    return len(row.meta["reference_ids"]) / len(row.answer.tokens)
 
 
-@dataclass(frozen=True)
-class CopiedShare:
-    """Mean of matching characters / characters of the longer of original (row.gold) and answer, in [0, 1]: a copy's
-    quality in shades, for small models that copy nothing exactly. Not one of the paper's metrics."""
-
-    name: str = "copied_share"
-    description: str = "mean share of characters that original and answer have in common, in order"
-
-    def values(self, row: SampleRow) -> Mapping[str, float]:
-        """The share of this sample."""
-        return {self.name: self._share(row)}
-
-    def unparsed(self, row: SampleRow) -> bool:
-        return _empty(row)
-
-    def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
-        return mean_over_rows(rows, self._share)
-
-    def _share(self, row: SampleRow) -> float:
-        reference, answer = row.gold.strip(), (row.answer.text or "").strip()
-        longer = max(len(reference), len(answer))
-        return matching_characters(reference, answer) / longer if longer else 0.0
+def token_copy(row: SampleRow) -> float:
+    """Whether the longest common subsequence of tokens with the original (row.meta["reference_ids"]) is more than 99 %
+    of the original's tokens: the paper's wording (section 2.3.5)."""
+    reference = row.meta["reference_ids"]
+    return float(common_subsequence(reference, row.answer.tokens or ()) > EXACT_SHARE * len(reference))
 
 
-LENGTH_RATIO = LengthRatio()
-COPIED_SHARE = CopiedShare()
-ORIGINAL_LENGTH_RATIO = OriginalLengthRatio()
-TOKEN_COPY_RATE = TokenCopyRate()
-EXACT_COPY_RATE = ExactCopyRate(
+def exact_copy(row: SampleRow) -> float:
+    """Whether the answer matches the reference (row.gold) to at least 99 % of the reference's characters."""
+    return float(is_exact_copy(*_texts(row), by_reference=True))
+
+
+def exact_copy_2024(row: SampleRow) -> float:
+    """The same of the answer's characters, which lets a truncated copy pass."""
+    return float(is_exact_copy(*_texts(row), by_reference=False))
+
+
+def copied_share(row: SampleRow) -> float:
+    """Matching characters / characters of the longer of original and answer, in [0, 1]: a copy's quality in shades, for
+    small models that copy nothing exactly. Not one of the paper's metrics."""
+    reference, answer = _texts(row)
+    longer = max(len(reference), len(answer))
+    return matching_characters(reference, answer) / longer if longer else 0.0
+
+
+def _texts(row: SampleRow) -> tuple[str, str]:
+    return row.gold.strip(), (row.answer.text or "").strip()
+
+
+LENGTH_RATIO = CopyScore(
+    "length_ratio", "mean of min(P/S, S/P) of the tokens of copy and original (cp_sent)", length_ratio
+)
+ORIGINAL_LENGTH_RATIO = CopyScore(
+    "original_length_ratio",
+    "mean of original length / generated length in tokens (cp_sent, the paper's text)",
+    original_length_ratio,
+)
+COPIED_SHARE = CopyScore(
+    "copied_share", "mean share of characters that original and answer have in common, in order", copied_share
+)
+TOKEN_COPY_RATE = CopyScore(
+    "token_copy_rate",
+    "share of texts of whose tokens more than 99 % are copied in order (cp_para, the paper's text)",
+    token_copy,
+    hits=True,
+)
+EXACT_COPY_RATE = CopyScore(
     "exact_copy_rate",
     "share of texts copied to at least 99 % of the original's characters (cp_para)",
-    by_reference=True,
+    exact_copy,
+    hits=True,
 )
-EXACT_COPY_RATE_2024 = ExactCopyRate(
+EXACT_COPY_RATE_2024 = CopyScore(
     "exact_copy_rate_2024",
     "share of copies of whose own characters at least 99 % match the original (the program of 2024)",
-    by_reference=False,
+    exact_copy_2024,
+    hits=True,
 )
