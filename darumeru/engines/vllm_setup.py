@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import logging
 import os
 import random
@@ -163,6 +164,8 @@ class EngineLog:
         if self._handler not in logger.handlers:
             logger.addHandler(self._handler)
         logger.propagate = False
+        # trl sets VLLM_LOGGING_LEVEL=ERROR for the terminal's sake; a log file is asked when something went wrong.
+        logger.setLevel(min(logger.level or logging.INFO, logging.INFO))
 
     def close(self) -> None:
         """Stop writing; may be called twice."""
@@ -187,6 +190,9 @@ class EngineLog:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
+                # Importing vLLM gives its logger a handler of its own.
+                importlib.import_module("vllm.logger")
+                self.attach()
                 yield
         finally:
             sys.stdout.flush()
