@@ -21,6 +21,7 @@ from darumeru.errors import UserError, near_names
 # Of one position's distribution; the program of 2024 asked for 50.
 MOST_TOP_K = 128
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+CPU_BLOCK = 32
 _GIB = 1 << 30
 # What vLLM leaves behind in the environment and what would reach the trainer's own child processes.
 _DISTURBED = ("LD_PRELOAD", "LD_LIBRARY_PATH", "LOCAL_WORLD_SIZE", "OMP_NUM_THREADS", "KMP_DUPLICATE_LIB_OK")
@@ -68,6 +69,8 @@ def engine_args(options: EngineOptions) -> Any:
         arguments |= {"enable_lora": True, "max_lora_rank": rank, "lora_target_modules": adapted}
     if current_platform.is_cpu():
         arguments["enforce_eager"] = True
+        # vLLM takes 128 on a CPU; what is cached of a shared prefix is whole blocks, so that small ones spare more.
+        arguments["block_size"] = CPU_BLOCK
         if not os.environ.get("VLLM_CPU_KVCACHE_SPACE") and not set(_OWN_SIZES) & options.extra.keys():
             arguments["kv_cache_memory_bytes"] = _cpu_cache_bytes(options, config)
     known = {field.name for field in fields(EngineArgs)}

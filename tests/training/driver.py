@@ -15,7 +15,9 @@ def main() -> None:
     model, corpus, output = (Path(name) for name in sys.argv[1:4])
     step = Pretrain(corpus=(str(corpus),), **json.loads(sys.argv[4]))
     for candidate in step.run(StepContext(output), Candidate(model)):
-        print(candidate.training_step, flush=True)
+        # One write, or the lines of two ranks run into each other.
+        sys.stdout.write(f"candidate {candidate.training_step}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
