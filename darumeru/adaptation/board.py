@@ -10,12 +10,17 @@ from typing import Any
 from darumeru.adaptation.identity import plain
 from darumeru.adaptation.scoring import Scored
 from darumeru.adaptation.store import Made
+from darumeru.leaderboard.note import Note
 from darumeru.leaderboard.table import Cell, Column, Mark, Row, Table
 from darumeru.runs.files import to_json, write_atomically
 from darumeru.runs.results import Score
 from darumeru.training.curve import MEAN, MICRO_AVG, TITLES
 
 SCHEMA = 1
+FOOTER = Note(
+    "Each row is one model of the pipeline; `from` is the chain of models it was made from.",
+    "Каждая строка — одна модель конвейера; `from` — цепочка моделей, из которых она получена.",
+)
 MARKDOWN, HTML, JSON, FIGURE = "board.md", "board.html", "board.json", "scores_by_step.png"
 
 
@@ -114,8 +119,7 @@ def board_table(board: Board) -> Table:
         about = _about(entry)
         row_rank = rank if entry.value is not None else None
         rows.append(Row(entry.made.label, entry.made.label, cells, row_rank, marks, about))
-    footer = ("Each row is one model of the pipeline; `from` is the chain of models it was made from.",)
-    return Table(board.name, columns, tuple(rows), names[0] if names else "", footer)
+    return Table(board.name, columns, tuple(rows), names[0] if names else "", (FOOTER,))
 
 
 _KINDS = ("aggregate", "group", "task")

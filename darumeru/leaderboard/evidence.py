@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from darumeru.errors import UserError
+from darumeru.leaderboard.note import Note
 from darumeru.leaderboard.significance import paired_scores
 from darumeru.leaderboard.statistics import run_statistics
 from darumeru.metrics.statistic import FloatArray, Statistic
@@ -23,7 +24,7 @@ class Evidence:
 
     draws: dict[str, FloatArray] = field(default_factory=dict)
     chance: dict[str, float] = field(default_factory=dict)
-    unpaired: dict[str, str] = field(default_factory=dict)
+    unpaired: dict[str, Note] = field(default_factory=dict)
 
 
 def gather(runs: Sequence[Run], tasks: Sequence[str], resamples: int, seed: int) -> Evidence:
@@ -32,7 +33,7 @@ def gather(runs: Sequence[Run], tasks: Sequence[str], resamples: int, seed: int)
     evidence = Evidence()
     for task in tasks:
         if not all(task in statistics for statistics in found):
-            evidence.unpaired[task] = "no statistics are stored for it"
+            evidence.unpaired[task] = Note("no statistics are stored for it", "для неё не сохранена статистика")
             continue
         of_task = [statistics[task] for statistics in found]
         if of_task:
@@ -47,18 +48,22 @@ def gather(runs: Sequence[Run], tasks: Sequence[str], resamples: int, seed: int)
         try:
             evidence.draws[task] = _draws(of_task, resamples, seed * 1_000_003 + zlib.crc32(task.encode()))
         except UserError as error:
-            evidence.unpaired[task] = error.what
+            evidence.unpaired[task] = Note.same(error.what)
     return evidence
 
 
-def _unpaired(of_task: Sequence[Sequence[Statistic]]) -> str | None:
+def _unpaired(of_task: Sequence[Sequence[Statistic]]) -> Note | None:
     if not of_task:
-        return "no run is complete"
+        return Note("no run is complete", "нет ни одного полного запуска")
     if len({len(one) for one in of_task}) > 1:
-        return "the runs score it by different metrics"
+        return Note("the runs score it by different metrics", "запуски оценивают её разными метриками")
     common = set.intersection(*(set(one[0].clusters) for one in of_task))
     if len(common) < 2:
-        return f"{len(common)} common record{'' if len(common) == 1 else 's'}, two are needed"
+        count = len(common)
+        return Note(
+            f"{count} common record{'' if count == 1 else 's'}, two are needed",
+            f"общих записей: {count}, нужны хотя бы две",
+        )
     return None
 
 

@@ -9,11 +9,36 @@ from dataclasses import dataclass
 from typing import Any
 
 from darumeru.leaderboard.charts import Bar, Shape, bar_chart, radar
+from darumeru.leaderboard.note import Note
 from darumeru.leaderboard.page import render_page
 from darumeru.leaderboard.table import Cell, Column, Mark, Row, Table
 
 BARS = 20
 SHAPES = 5
+ABOUT_RU = {
+    "run": "запуск",
+    "profile": "профиль",
+    "data": "данные",
+    "engine": "движок",
+    "template": "шаблон",
+    "shots": "примеров в запросе",
+    "n": "ответов",
+    "limit": "ограничение",
+    "model fingerprint": "отпечаток модели",
+    "versions": "версии",
+    "finished": "закончен",
+    "missing": "не хватает",
+    "differs": "отличается",
+    "source": "источник",
+    "table": "таблица",
+    "from": "получена из",
+    "with": "вместе с",
+    "deleted": "удалена",
+    "step": "этап",
+    "training step": "шаг обучения",
+    "parameters": "параметры",
+    "failed": "сбой",
+}
 MISSING = Cell(None, reason="not run")
 
 
@@ -23,7 +48,7 @@ class _Line:
 
     row: Row
     cells: tuple[Cell, ...]
-    notes: tuple[tuple[str, str], ...]
+    notes: tuple[tuple[Note, str], ...]
     search: str
     published: bool
     partial: bool
@@ -58,9 +83,11 @@ def render(table: Table, pictures: Sequence[tuple[str, bytes]] = ()) -> str:
 def _line(row: Row, columns: Sequence[Column]) -> _Line:
     cells = tuple(row.cells.get(column.key, MISSING) for column in columns)
     given = [(column.title, row.cells[column.key]) for column in columns if column.key in row.cells]
-    notes = [(title, cell.reason) for title, cell in given if cell.reason]
-    notes += [(title, f"{cell.n} / {cell.expected}") for title, cell in given if cell.n < cell.expected]
-    notes += [(key, _text(value)) for key, value in row.about.items() if value is not None]
+    notes = [(Note.same(title), cell.reason) for title, cell in given if cell.reason]
+    notes += [(Note.same(title), f"{cell.n} / {cell.expected}") for title, cell in given if cell.n < cell.expected]
+    notes += [
+        (Note(key, ABOUT_RU.get(key, key)), _text(value)) for key, value in row.about.items() if value is not None
+    ]
     search = " ".join([row.name, row.key, *(mark.value for mark in row.marks), *(text for _, text in notes)])
     return _Line(row, cells, tuple(notes), search, Mark.PUBLISHED in row.marks, Mark.PARTIAL in row.marks)
 

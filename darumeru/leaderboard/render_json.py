@@ -24,7 +24,7 @@ def to_dict(table: Table) -> dict[str, Any]:
         "sorted_by": table.sorted_by,
         "columns": [asdict(column) for column in table.columns],
         "rows": [_row(row) for row in table.rows],
-        "footer": list(table.footer),
+        "footer": [note.en for note in table.footer],
     }
 
 

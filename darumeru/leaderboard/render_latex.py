@@ -28,7 +28,7 @@ SPECIAL = {
 def render(table: Table) -> str:
     """A `table*` environment that needs \\usepackage{booktabs}."""
     head = ["\\#", "Model", *(escape(column.title) for column in table.columns)]
-    notes = [*legend(table, "bold:"), *table.footer]
+    notes = [*legend(table, "bold:"), *(note.en for note in table.footer)]
     lines = [
         "% needs \\usepackage{booktabs}",
         r"\begin{table*}",

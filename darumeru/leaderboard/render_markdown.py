@@ -15,7 +15,7 @@ def render(table: Table) -> str:
     head = ["#", "Model", *(escape(column.title) for column in table.columns)]
     lines = [f"**{escape(table.title)}**", "", _line(head), _line(["--:", ":--", *("--:" for _ in table.columns)])]
     lines += [_line(_cells(row, table)) for row in table.rows]
-    notes = [escape(line) for line in table.footer]
+    notes = [escape(note.en) for note in table.footer]
     marks = legend(table, "**bold**")
     if marks:
         notes.insert(0, "; ".join(mark if mark.startswith("**") else escape(mark) for mark in marks) + ".")

@@ -31,7 +31,7 @@ def render(table: Table, width: int) -> Group:
             grid.add_row(str(row.rank or "–"), name, *cells, style=None if row.rank else "dim")
         parts += [grid, Text("")]
     marks = legend(table, "bold")
-    notes = (["; ".join(marks) + "."] if marks else []) + list(table.footer)
+    notes = (["; ".join(marks) + "."] if marks else []) + [note.en for note in table.footer]
     return Group(*parts, *(Text(note, style="dim") for note in notes))
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from darumeru.leaderboard.note import Note
+
 
 class Mark(Enum):
     """What a reader has to know of a cell or a row beside its number.
@@ -72,4 +74,4 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     sorted_by: str
-    footer: tuple[str, ...] = ()
+    footer: tuple[Note, ...] = ()

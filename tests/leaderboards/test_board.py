@@ -69,7 +69,7 @@ def test_other_settings_are_refused_or_marked(tmp_path: Path) -> None:
         board(paths)
     table = board(paths, allow_different=True)
     assert {row.name for row in table.rows if Mark.DIFFERS in row.marks} == {"c"}
-    assert any(line.startswith("c differs: ") and "llmtf-2024" in line for line in table.footer)
+    assert any(note.en.startswith("c differs: ") and "llmtf-2024" in note.en for note in table.footer)
 
 
 def test_runs_of_one_name_carry_their_folder(tmp_path: Path) -> None:
@@ -93,10 +93,10 @@ def test_aggregates() -> None:
 
 def test_one_sample_and_zero_variance_are_said(tmp_path: Path) -> None:
     single = board([run(tmp_path / name, name, wrong, n=1) for name, wrong in (("a", 0), ("b", 1))])
-    assert any("darumeru/one is not resampled: 1 common record" in line for line in single.footer)
+    assert any("darumeru/one is not resampled: 1 common record" in note.en for note in single.footer)
     assert single.rows[0].cells[TASKS[0]].low is None
     equal = board([run(tmp_path / f"z{name}", name, 0, n=20) for name in ("a", "b")])
-    assert any(line.startswith("Zero variance: ") for line in equal.footer)
+    assert any(note.en.startswith("Zero variance: ") for note in equal.footer)
     assert equal.rows[0].cells["mean"].low == equal.rows[0].cells["mean"].high == 1
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from darumeru.leaderboard.html_board import render
+from darumeru.leaderboard.note import Note
 from darumeru.leaderboard.table import Cell, Column, Mark, Row, Table
 from tests.leaderboards.browser import HOSTILE, Page
 
@@ -25,11 +26,14 @@ def row(name: str, micro: float | None, task: float | None, rank: int | None = 1
     return Row(name, name, cells, rank, frozenset(marks), about)
 
 
+FOOTER = Note("Micro-Avg is the unweighted mean of 17 tasks.", "Micro-Avg — невзвешенное среднее по 17 задачам.")
+
+
 def board(*rows: Row) -> Table:
     columns = [Column("micro_avg", "Micro-Avg", "aggregate", "mean of 17 tasks")]
     columns += [Column(name, name, "group") for name in GROUPS]
     columns.append(Column("daru/use", "daru/use", "task", "grade_norm"))
-    return Table("Доска", tuple(columns), rows, "micro_avg", ("Micro-Avg is the unweighted mean of 17 tasks.",))
+    return Table("Доска", tuple(columns), rows, "micro_avg", (FOOTER,))
 
 
 ROWS = (
@@ -160,6 +164,8 @@ def test_russian_and_dark_are_remembered(page: Page, tmp_path: Path) -> None:
     assert page.js("return document.documentElement.lang") == "ru"
     assert page.find("#status").text == "Моделей: 5 из 5"
     assert page.find("#filter").get_attribute("placeholder") == "Фильтр моделей"
+    assert page.texts(".notes li") == [FOOTER.ru]
+    assert "профиль" in page.js("return [...document.querySelectorAll('tr.about dt')].map(e => e.textContent)")
     page.click("#theme")
     page.click("#language")
     assert page.js(ground) == light and page.find("#status").text == "5 of 5 models"
@@ -197,7 +203,7 @@ def test_names_can_contain_anything_and_run_nothing(page: Page, tmp_path: Path) 
     columns = tuple(Column(name, name, "task", name) for name in HOSTILE)
     cells = {name: Cell(None, reason=name, marks=frozenset({Mark.FAILED})) for name in HOSTILE}
     rows.append(Row("\ud800lone", "\ud800lone", cells, None))
-    table = Table(HOSTILE[0], (*board().columns, *columns), tuple(rows), "micro_avg", HOSTILE)
+    table = Table(HOSTILE[0], (*board().columns, *columns), tuple(rows), "micro_avg", tuple(map(Note.same, HOSTILE)))
     page.open(write(table, tmp_path))
     for selector in (*map(header, ("name", "daru/use")), *[".more"] * 2, "#theme", "#language"):
         page.click(selector)

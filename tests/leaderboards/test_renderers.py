@@ -15,6 +15,7 @@ from rich.console import Console
 
 from darumeru.leaderboard import render_csv, render_json, render_latex, render_markdown, render_model_card
 from darumeru.leaderboard.board import build_board
+from darumeru.leaderboard.note import Note
 from darumeru.leaderboard.published import load_published
 from darumeru.leaderboard.render_terminal import render as render_terminal
 from darumeru.leaderboard.table import Cell, Column, Mark, Row, Table
@@ -31,7 +32,7 @@ def table() -> Table:
     first = {"mean": Cell(2 / 3, 0.6, 0.7, marks=best), "t_1": Cell(2 / 3, 0.6, 0.7, 9, 9, best)}
     second = {"mean": Cell(-0.125, -0.2, 0.1, marks=tied), "t_1": Cell(None, reason="not run")}
     rows = (Row("a", HOSTILE, first, 1), Row("b", "b", second, 2, frozenset({Mark.LIMITED})))
-    return Table("Доска", columns, rows, "mean", ("Mean: 100 % of t_1.",))
+    return Table("Доска", columns, rows, "mean", (Note.same("Mean: 100 % of t_1."),))
 
 
 @pytest.mark.parametrize("form", ["markdown", "html", "csv", "latex", "json"])

@@ -32,6 +32,7 @@ function setLanguage(chosen) {
   language = chosen === "ru" ? "ru" : "en";
   document.documentElement.lang = language;
   for (const node of all("[data-t]")) node.textContent = words[language][node.dataset.t];
+  for (const node of all("[data-ru]")) node.textContent = node.dataset[language];
   for (const attribute of ["placeholder", "aria-label", "title"]) {
     for (const node of all(`[data-t-${attribute}]`)) {
       node.setAttribute(attribute, words[language][node.getAttribute(`data-t-${attribute}`)]);
