@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import fields, replace
-from itertools import chain
+from itertools import chain, islice
+from queue import SimpleQueue
 from typing import Any
 
 from darumeru.engines.answers import misfit
@@ -94,25 +95,43 @@ class OpenAIEngine:
 
     def _ask(self, able: Sequence[Numbered]) -> Iterator[tuple[int, Answer]]:
         left = chain.from_iterable(grouped(able))
-        flying: dict[Future[Answer], int] = {}
-        pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="openai")
+        asked: SimpleQueue[Numbered | None] = SimpleQueue()
+        answered: SimpleQueue[tuple[int, Answer | Exception]] = SimpleQueue()
+        ended = threading.Event()
+
+        def work() -> None:
+            while not ended.is_set() and (numbered := asked.get()) is not None:
+                answered.put((numbered[0], self._answered(numbered[1])))
+
+        # Daemons: an executor's threads would keep a process that ends early waiting for the server's last answers.
+        for number in range(self.concurrency):
+            threading.Thread(target=work, name=f"openai_{number}", daemon=True).start()
+        flying = 0
         try:
             while True:
-                while len(flying) < 2 * self.concurrency:
-                    following = next(left, None)
-                    if following is None:
-                        break
-                    flying[pool.submit(self._answer, following[1])] = following[0]
+                for numbered in islice(left, 2 * self.concurrency - flying):
+                    asked.put(numbered)
+                    flying += 1
                 if not flying:
                     return
-                for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                    index = flying.pop(future)
-                    try:
-                        yield index, future.result()
-                    except GoneError as error:
-                        raise EngineDied(f"the server does not answer any more: {error}") from error
+                index, answer = answered.get()
+                flying -= 1
+                if isinstance(answer, GoneError):
+                    raise EngineDied(f"the server does not answer any more: {answer}") from answer
+                if isinstance(answer, Exception):
+                    raise answer
+                yield index, answer
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            ended.set()
+            for _ in range(self.concurrency):
+                asked.put(None)
+
+    def _answered(self, request: Request) -> Answer | Exception:
+        """The answer, or what was raised instead, for another thread to raise."""
+        try:
+            return self._answer(request)
+        except Exception as error:  # whatever it is, it is raised where the answers are read
+            return error
 
     def _answer(self, request: Request) -> Answer:
         started = time.perf_counter()

@@ -22,7 +22,10 @@ def unwrapped(model: Any) -> Any:
 
 
 def signature(model: Any) -> Mapping[str, tuple[int, ...]]:
-    """Name -> shape of every tensor of the checkpoint. An engine can take new weights while this stays as it is."""
+    """Name -> shape of every tensor of the checkpoint; where FSDP of the first kind holds flat pieces, of this rank's
+    pieces. An engine can take new weights while this stays as it is."""
+    if _is_flattened(model):
+        return {name: tuple(piece.shape) for name, piece in model.named_parameters()}
     return {name: shape for name, shape, _ in _tensors(unwrapped(model))}
 
 
@@ -61,8 +64,10 @@ def _summoned(model: Any) -> AbstractContextManager[Any]:
         return nullcontext()
     from torch.distributed.fsdp import FullyShardedDataParallel
 
+    # On a CPU there is nothing to offload, and torch frees what it still reads when told to.
+    away = next(model.parameters()).device.type != "cpu"
     whole: AbstractContextManager[Any] = FullyShardedDataParallel.summon_full_params(
-        model, writeback=False, rank0_only=True, offload_to_cpu=True
+        model, writeback=False, rank0_only=away, offload_to_cpu=away
     )
     return whole
 
@@ -70,6 +75,8 @@ def _summoned(model: Any) -> AbstractContextManager[Any]:
 def _gathered(model: Any, keep: bool) -> Named:
     import torch
 
+    if not keep and _is_flattened(model):
+        return  # the first rank alone has whole tensors, and it has all of them by now
     with torch.no_grad():
         for name, _, read in _tensors(model):
             tensor = read()
@@ -83,11 +90,26 @@ def _tensors(model: Any) -> Iterator[tuple[str, tuple[int, ...], Callable[[], to
     base = _base(model)
     if base is model:
         tied = _tied_names(model)
-        for name, tensor in model.state_dict(keep_vars=True).items():
+        for name, tensor in _held(model):
             if name not in tied:
                 yield name, _shape(tensor), _reader(tensor)
         return
     yield from _merged(model)
+
+
+def _held(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """What `state_dict` holds, without its hooks, by which FSDP of the first kind would flatten the tensors again."""
+    for path, module in model.named_modules(remove_duplicate=False):
+        owner = f"{_plain(path)}." if _plain(path) else ""
+        lasting = [one for one in module._buffers.items() if one[0] not in module._non_persistent_buffers_set]
+        for name, tensor in [*module._parameters.items(), *lasting]:
+            if tensor is not None:
+                yield owner + name, tensor
+
+
+def _plain(path: str) -> str:
+    """A module's path without the wrappers of FSDP's first kind."""
+    return ".".join(part for part in path.split(".") if part != "_fsdp_wrapped_module")
 
 
 def _base(model: Any) -> Any:
@@ -99,8 +121,8 @@ def _merged(model: Any) -> Iterator[tuple[str, tuple[int, ...], Callable[[], tor
     """A PEFT model's tensors with the active adapters' changes added, never in place: a merge that is undone would
     change the last bits of the weights."""
     base, tied = _base(model), _tied_names(_base(model))
-    modules = dict(base.named_modules())
-    for name, tensor in base.state_dict(keep_vars=True).items():
+    modules = {_plain(path): module for path, module in base.named_modules()}
+    for name, tensor in _held(base):
         owner, _, leaf = name.rpartition(".")
         parts = owner.split(".")
         plain = ".".join(part for part in parts if part != "base_layer") + f".{leaf}"
@@ -125,7 +147,9 @@ def _sum_reader(layer: Any, tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
         whole = _reader(tensor)()
         for adapter in layer.active_adapters:
             if adapter in layer.lora_A or adapter in getattr(layer, "lora_embedding_A", {}):
-                whole = whole + layer.get_delta_weight(adapter).to(whole)
+                with _whole_adapter(layer, adapter):
+                    change = layer.get_delta_weight(adapter)
+                whole = whole + (change.full_tensor() if _is_dtensor(change) else change).to(whole)
         return whole
 
     return read
@@ -150,6 +174,17 @@ def _whole(tensor: Any) -> Iterator[torch.Tensor]:
             yield tensor.data.clone()
     else:
         yield tensor
+
+
+def _whole_adapter(layer: Any, adapter: str) -> AbstractContextManager[Any]:
+    """ZeRO-3's pieces of an adapter's matrices as whole matrices."""
+    parts = [tensor for name, tensor in layer.named_parameters() if adapter in name.split(".")]
+    if not any(hasattr(tensor, "ds_id") for tensor in parts):
+        return nullcontext()
+    import deepspeed
+
+    gathered: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters(parts)
+    return gathered
 
 
 def _is_dtensor(tensor: Any) -> bool:

@@ -259,21 +259,52 @@ def test_a_server_that_is_gone_is_the_engine_s_death(misbehaving: Any) -> None:
     engine.close()
 
 
+EARLY = """
+import sys
+from darumeru.engines import EngineOptions, Generate, Message, Request, load_engine
+engine = load_engine("openai", EngineOptions(model=sys.argv[1], extra={"concurrency": 2}))
+answers = engine.answer([Request((), Generate(3), messages=(Message("user", "да"),))] * 9)
+next(answers)
+answers.close()
+engine.close()
+"""
+
+
+def test_a_process_that_ends_early_does_not_wait_for_a_slow_server(misbehaving: Any) -> None:
+    free = threading.Event()
+
+    def reply(path: str, body: dict[str, Any], number: int) -> Reply:
+        if sum(one == body for _, one in server.asked) > 1 and not path.endswith("/models"):
+            free.wait(60)
+        return _plain(path, body, number)
+
+    server = misbehaving(reply)
+    try:
+        subprocess.run([sys.executable, "-c", EARLY, server.url], check=True, timeout=50)
+    finally:
+        free.set()
+
+
 def test_only_so_many_requests_at_once(misbehaving: Any) -> None:
     running, most = 0, 0
-    lock = threading.Lock()
+    lock, loaded, three = threading.Lock(), threading.Event(), threading.Event()
 
     def reply(path: str, body: dict[str, Any], number: int) -> Reply:
         nonlocal running, most
         with lock:
             running += 1
             most = max(most, running)
+            if running == 3:
+                three.set()
+        if loaded.is_set():
+            three.wait(4)  # a slow machine has to get there too
         time.sleep(0.005)
         with lock:
             running -= 1
         return _plain(path, body, number)
 
     engine = load_engine("openai", EngineOptions(model=misbehaving(reply).url, extra={**FAST, "concurrency": 3}))
+    loaded.set()
     answers(engine, [Request((), Generate(3), messages=ASK)] * 40)
     assert most == 3
 

@@ -134,39 +134,16 @@ def test_weights_of_adapters_are_merged_in_copies(tmp_path: Path) -> None:
     assert all(live[name].sub(merged[name]).abs().max() < 1e-6 for name in live)
 
 
-GATHER = """
-import sys, torch
-from torch import distributed
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.device_mesh import init_device_mesh
-from transformers import AutoModelForCausalLM
-from darumeru.training.live_weights import checkpoint_weights, is_sharded, signature
-distributed.init_process_group("gloo")
-mesh = init_device_mesh("cpu", (2,))
-model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
-whole, names = {n: t.clone() for n, t in checkpoint_weights(model)}, signature(model)
-for layer in model.model.layers:
-    fully_shard(layer, mesh=mesh)
-fully_shard(model, mesh=mesh)
-first = distributed.get_rank() == 0
-got = {n: t.clone() for n, t in checkpoint_weights(model, keep=first)}
-assert is_sharded(model) and signature(model) == names
-assert got.keys() == (whole.keys() if first else set())
-assert all(got[n].equal(whole[n]) for n in got)
-print("gathered" if first else "helped", flush=True)
-distributed.destroy_process_group()
-"""
-
-
-def test_sharded_weights_are_gathered_on_the_first_rank(tiny_model: Path, tmp_path: Path) -> None:
-    script = tmp_path / "gather.py"
-    script.write_text(GATHER)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+def test_sharded_weights_are_gathered_on_the_first_rank(tiny_model: Path) -> None:
+    """FSDP of both kinds, with and without adapters; fsdp1-flat: without the original parameters."""
+    cases = ["fsdp2", "fsdp2+lora", "fsdp1", "fsdp1+lora", "fsdp1-flat"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
     done = subprocess.run(
-        [*command, str(script), str(tiny_model)], capture_output=True, text=True, env=environment(), timeout=300
-    )
+        [*command, "tests.live.gathering", str(tiny_model), *cases],
+        capture_output=True, text=True, env=environment(), cwd=ROOT, timeout=300,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    assert (done.stdout.count("gathered"), done.stdout.count("helped")) == (1, 1)
+    assert all(f"{case} on {rank}" in done.stdout for case in cases for rank in (0, 1))
 
 
 def environment() -> dict[str, str]:
