@@ -108,6 +108,7 @@ class Scorer:
         options = RunOptions(
             model=str(made.path),
             output=str(folder),
+            name=made.label,
             tasks=settings.tasks,
             data=settings.data,
             profile=settings.profile,

@@ -7,14 +7,6 @@ from typing import Any
 from darumeru.errors import UserError
 
 
-def patterns(tasks: str) -> tuple[str, ...]:
-    """--tasks: names, groups and globs between commas."""
-    found = tuple(part.strip() for part in tasks.split(",") if part.strip())
-    if not found:
-        raise UserError("no task is named", "--tasks", "see `darumeru tasks list`")
-    return found
-
-
 def shots(value: str) -> int | None:
     """--num-fewshot: None stands for auto."""
     if value == "auto":

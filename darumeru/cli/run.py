@@ -20,6 +20,9 @@ def run(
         str | None,
         typer.Option(help="Run folder; the same command on it goes on where it stopped. Default: runs/<model>."),
     ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="As tables call the model. Default: the folder's name or Hub id.")
+    ] = None,
     tasks: Annotated[
         str, typer.Option(help="Tasks, groups or globs, separated by commas; `darumeru tasks list` shows them.")
     ] = "darumeru",
@@ -67,13 +70,13 @@ def run(
     export: Annotated[str | None, typer.Option(help='"lm-eval": also write results in lm-eval\'s schema.')] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json on stdout.")] = False,
 ) -> None:
-    from darumeru.cli.arguments import engine_arguments, patterns, shots
+    from darumeru.cli.arguments import engine_arguments, shots
     from darumeru.cli.progress import make_progress
     from darumeru.engines.protocol import EngineOptions
     from darumeru.errors import UserError
     from darumeru.prompts.builder import PromptOptions
     from darumeru.runs import evaluate
-    from darumeru.runs.options import RunOptions
+    from darumeru.runs.options import RunOptions, task_patterns
 
     if export not in (None, "lm-eval"):
         raise UserError(f"unknown format `{export}`", "--export", "known: lm-eval")
@@ -82,7 +85,8 @@ def run(
     options = RunOptions(
         model=model,
         output=output or f"runs/{_folder_name(model)}",
-        tasks=patterns(tasks),
+        name=name,
+        tasks=task_patterns(tasks),
         data=data,
         profile=profile,
         engine=engine,

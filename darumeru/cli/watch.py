@@ -40,11 +40,11 @@ def watch(
     idle: Annotated[float | None, typer.Option(min=0, help="End after so many seconds without a checkpoint.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each point as a line of JSON on stdout.")] = False,
 ) -> None:
-    from darumeru.cli.arguments import engine_arguments, patterns, shots
+    from darumeru.cli.arguments import engine_arguments, shots
     from darumeru.cli.progress import make_progress
     from darumeru.engines.protocol import EngineOptions
     from darumeru.errors import UserError
-    from darumeru.runs.options import RunOptions
+    from darumeru.runs.options import RunOptions, task_patterns
     from darumeru.training.watch import Watcher, WatchOptions
 
     if not folder.is_dir():
@@ -53,7 +53,7 @@ def watch(
     options = RunOptions(
         model="",
         output=str(where),
-        tasks=patterns(tasks),
+        tasks=task_patterns(tasks),
         data=data,
         profile=profile,
         engine=engine,

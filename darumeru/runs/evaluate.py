@@ -19,7 +19,7 @@ from darumeru.prompts.builder import PromptBuilder, PromptOptions, load_tokenize
 from darumeru.prompts.server_builder import ServerPromptBuilder
 from darumeru.runs import manifest as manifests
 from darumeru.runs.execute import Outcome, pending_samples, stream
-from darumeru.runs.options import RunOptions
+from darumeru.runs.options import RunOptions, task_patterns
 from darumeru.runs.plan import Plan, Planner
 from darumeru.runs.progress import Progress, Silent
 from darumeru.runs.run import Run, load_run
@@ -61,7 +61,7 @@ def find(options: RunOptions) -> ModelUnderTest:
             else ServerPromptBuilder(options.prompts)
         )
         record = {
-            "name": engine.extra.get("model", options.model),
+            "name": options.name or engine.extra.get("model", options.model),
             "fingerprint": options.model,
             "tokenizer_fingerprint": files.tokenizer_fingerprint if files else "server",
         }
@@ -73,7 +73,7 @@ def find(options: RunOptions) -> ModelUnderTest:
         tokenizer_files = find_model(engine.tokenizer, trust_remote_code=engine.trust_remote_code, weights=False)
     tokenizer = load_tokenizer(str(tokenizer_files.path), engine.trust_remote_code)
     record = {
-        "name": files.name,
+        "name": options.name or files.name,
         "revision": files.revision,
         "fingerprint": files.fingerprint,
         "tokenizer_fingerprint": tokenizer_files.tokenizer_fingerprint,
@@ -228,6 +228,7 @@ def evaluate(
     tasks: str | Sequence[str] = "darumeru",
     *,
     output: str | Path,
+    name: str | None = None,
     data: str = "hub",
     engine: str = "vllm",
     profile: str = "darumeru",
@@ -249,7 +250,8 @@ def evaluate(
     options = RunOptions(
         model=model,
         output=str(output),
-        tasks=(tasks,) if isinstance(tasks, str) else tuple(tasks),
+        name=name,
+        tasks=task_patterns(tasks),
         data=data,
         profile=profile,
         engine="openai" if is_server(model) and engine == "vllm" else engine,

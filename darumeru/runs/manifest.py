@@ -129,12 +129,20 @@ def check_same_run(run: Path, manifest: Mapping[str, Any]) -> None:
         return
     stored = read_manifest(run)
     for name in IDENTITY:
-        if stored.get(name) != manifest.get(name):
+        if _same(name, stored) != _same(name, manifest):
             raise UserError(
                 f"holds a run with another {name} ({_brief(stored.get(name))}, now {_brief(manifest.get(name))})",
                 str(run),
                 "choose another --output",
             )
+
+
+def _same(key: str, manifest: Mapping[str, Any]) -> Any:
+    """What must be equal under `key`: all but how tables call the model."""
+    value = manifest.get(key)
+    if key == "model" and isinstance(value, Mapping):
+        return {part: one for part, one in value.items() if part != "name"}
+    return value
 
 
 def _brief(value: Any) -> str:

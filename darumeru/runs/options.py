@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from darumeru.engines.protocol import EngineOptions
+from darumeru.errors import UserError
 from darumeru.prompts.builder import PromptOptions
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """model: folder, Hub id or server address (http...). tasks: patterns. data: "hub", "bundled" or a folder.
+    """model: folder, Hub id or server address (http...). name: as tables call it, None = the folder's name or the id.
+    tasks: patterns. data: "hub", "bundled" or a folder.
     num_fewshot None = auto: 5 for a model without a chat template, 0 with one, as in the paper.
     limit: records a task; subset_seed: draw them at random instead of taking the first. max_length: total tokens of
     prompt and answer. resamples: of the bootstrap. include: more task files or folders. thinking_tokens: added to the
@@ -34,3 +37,13 @@ class RunOptions:
     thinking_tokens: int = 2048
     engine_options: EngineOptions = field(default_factory=lambda: EngineOptions(model=""))
     command: tuple[str, ...] = ()
+    name: str | None = None
+
+
+def task_patterns(tasks: str | Sequence[str]) -> tuple[str, ...]:
+    """Names, groups and globs of tasks, as a sequence or between commas."""
+    parts = tasks.split(",") if isinstance(tasks, str) else tasks
+    found = tuple(part.strip() for part in parts if part.strip())
+    if not found:
+        raise UserError("no task is named", "--tasks", "see `darumeru tasks list`")
+    return found

@@ -15,7 +15,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 from darumeru.engines.model_files import CONTEXT_KEYS
 from darumeru.errors import RunFailed, UserError
 from darumeru.prompts.builder import PromptOptions
-from darumeru.runs.options import RunOptions
+from darumeru.runs.options import RunOptions, task_patterns
 from darumeru.runs.progress import Silent
 from darumeru.runs.score import BENCHMARK_TASKS
 from darumeru.training import best_checkpoint
@@ -72,7 +72,7 @@ class DarumeruCallback(TrainerCallback):  # type: ignore[misc]
         self.options = RunOptions(
             model="",
             output="" if output is None else str(output),
-            tasks=tuple(tasks.split(",")) if isinstance(tasks, str) else tuple(tasks),
+            tasks=task_patterns(tasks),
             data=data,
             profile=profile,
             engine=(live or LiveOptions()).engine,

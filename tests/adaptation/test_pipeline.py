@@ -19,6 +19,7 @@ from darumeru.adaptation.pipeline import Pipeline
 from darumeru.adaptation.recipe import load_recipe
 from darumeru.cli.adapt_progress import AdaptProgress
 from darumeru.errors import RunFailed, UserError
+from darumeru.runs.run import load_run
 from tests.adaptation.conftest import write_recipe
 from tests.adaptation.small_steps import COUNTER, HOLD
 
@@ -58,6 +59,7 @@ def test_the_best_goes_on_and_keep_deletes_the_rest(
     best = max(many, key=lambda one: one["value"])
     assert found["next"]["lineage"] == ["base", best["label"], "next"]
     assert found["next"]["parents"] == [best["label"]] and found["next"]["value"] == best["value"]
+    assert load_run(output / found["next"]["run"]).name == "next"
     kept = sorted(many, key=lambda one: -one["value"])[:2]
     assert [one["deleted"] for one in many] == [one not in kept for one in many]
     assert [(output / one["path"]).exists() for one in many] == [not one["deleted"] for one in many]

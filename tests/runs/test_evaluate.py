@@ -164,6 +164,18 @@ def test_another_profile_does_not_mix_into_a_run(options: RunOptions, uninterrup
         evaluate.run(asked)
 
 
+def test_a_run_may_be_called_otherwise_and_stays_the_same_run(
+    options: RunOptions, vllm_engine: Engine, uninterrupted: Run
+) -> None:
+    first, _ = evaluate.run(replace(options, tasks=("darumeru/rummlu",)), load_engine=Borrowed(vllm_engine).load)
+    assert first.name == uninterrupted.name
+    named = replace(options, name="Моя модель")
+    rest = Borrowed(vllm_engine)
+    run, _ = evaluate.run(named, load_engine=rest.load)
+    assert run.name == "Моя модель" and len(rest.asked) == 26 - first.results.tasks["darumeru/rummlu"].n
+    assert scores(run) == scores(uninterrupted)
+
+
 def test_results_edited_by_hand_are_refused(options: RunOptions, vllm_engine: Engine) -> None:
     limited = replace(options, tasks=("darumeru/rummlu",), limit=2)
     finished, _ = evaluate.run(limited, load_engine=Borrowed(vllm_engine).load)
