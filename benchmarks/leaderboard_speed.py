@@ -1,6 +1,6 @@
 """How fast a board over many large runs is built, and in how much memory.
 
-    python -m benchmarks.leaderboard_speed [--runs 50] [--samples 40000] [--folder FOLDER]
+    python -m benchmarks.leaderboard_speed [--runs 50] [--samples 40000] [--resamples 2000] [--folder FOLDER]
 
 Writes synthetic run folders (17 tasks, complete sample lines through the project's own store, scored by its own
 scorer), then builds the board with intervals and tied marks in a child process and prints seconds and peak memory.
@@ -77,15 +77,15 @@ def _plan(task: str, group: str, samples: dict[str, str]) -> dict[str, object]:
     }  # fmt: skip
 
 
-def child(folder: Path) -> None:
+def child(folder: Path, resamples: int) -> None:
     """Build the board of all runs in `folder`; print what it took as JSON."""
     start = time.perf_counter()
-    from darumeru.leaderboard.board import build_board
+    from darumeru.leaderboard.board import BoardOptions, build_board
     from darumeru.leaderboard.sources import load_sources
     from darumeru.leaderboard.table import Mark
 
     runs, published = load_sources([folder])
-    table = build_board(runs, published)
+    table = build_board(runs, published, BoardOptions(resamples=resamples))
     seconds = time.perf_counter() - start
     ties = sum(Mark.TIED in row.cells[table.columns[0].key].marks for row in table.rows)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -96,11 +96,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--samples", type=int, default=40_000)
+    parser.add_argument("--resamples", type=int, default=2000)
     parser.add_argument("--folder", type=Path, help="Keep the runs here; without it they are removed.")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        child(given.child)
+        child(given.child, given.resamples)
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
@@ -108,7 +109,8 @@ def main() -> None:
             run = folder / f"run-{model:03d}"
             if not (run / "results.json").exists():
                 make_run(run, model, given.samples)
-        subprocess.run([sys.executable, "-m", "benchmarks.leaderboard_speed", "--child", str(folder)], check=True)
+        again = ["--child", str(folder), "--resamples", str(given.resamples)]
+        subprocess.run([sys.executable, "-m", "benchmarks.leaderboard_speed", *again], check=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+PROMPTS, ENGINE = "Prompts", "Model and engine"
+
 
 def register(app: typer.Typer) -> None:
     app.command(help="Score a model on the benchmark: all 17 data sets, or those of --tasks.")(run)
@@ -31,38 +33,69 @@ def run(
         typer.Option(help='"hub", "bundled" (small, offline) or a folder in the layout that `darumeru fetch` writes.'),
     ] = "hub",
     engine: Annotated[
-        str, typer.Option(help="vllm, transformers or openai; servers take openai by themselves.")
+        str,
+        typer.Option(rich_help_panel=ENGINE, help="vllm, transformers or openai; servers take openai by themselves."),
     ] = "vllm",
-    profile: Annotated[str, typer.Option(help="darumeru, paper, llmtf-2024 or llmtf-head.")] = "darumeru",
+    profile: Annotated[
+        str, typer.Option(rich_help_panel=PROMPTS, help="darumeru, paper, llmtf-2024 or llmtf-head.")
+    ] = "darumeru",
     num_fewshot: Annotated[
-        str, typer.Option(help="Examples before each question; auto = 5 without a chat template, 0 with one.")
+        str,
+        typer.Option(
+            rich_help_panel=PROMPTS, help="Examples before each question; auto = 5 without a chat template, 0 with one."
+        ),
     ] = "auto",
     limit: Annotated[int | None, typer.Option(min=1, help="Only this many records a task; results say so.")] = None,
-    max_length: Annotated[int, typer.Option(min=16, help="Tokens of prompt and answer together.")] = 4096,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap and the engine.")] = 0,
-    system_prompt: Annotated[str | None, typer.Option(help="Put before every conversation. Default: none.")] = None,
-    thinking: Annotated[
-        bool, typer.Option("--thinking/--no-thinking", help="Let a thinking model think in generation tasks.")
-    ] = False,
-    thinking_tokens: Annotated[int, typer.Option(min=1, help="Token budget of its thoughts.")] = 2048,
-    chat_template: Annotated[
-        str | None, typer.Option(help='A Jinja file instead of the model\'s own, or "none" for the plain format.')
+    max_length: Annotated[
+        int, typer.Option(rich_help_panel=PROMPTS, min=16, help="Tokens of prompt and answer together.")
+    ] = 4096,
+    seed: Annotated[int, typer.Option(rich_help_panel=ENGINE, help="Of the bootstrap and the engine.")] = 0,
+    system_prompt: Annotated[
+        str | None, typer.Option(rich_help_panel=PROMPTS, help="Put before every conversation. Default: none.")
     ] = None,
-    tokenizer: Annotated[str | None, typer.Option(help="Tokenizer folder or Hub id; default the model's.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Hub revision of the model.")] = None,
-    lora: Annotated[str | None, typer.Option(help="PEFT LoRA adapter folder.")] = None,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    tensor_parallel: Annotated[int, typer.Option(min=1, help="GPUs that share each layer.")] = 1,
-    pipeline_parallel: Annotated[int, typer.Option(min=1, help="GPUs (or nodes) that share the stack of layers.")] = 1,
-    data_parallel: Annotated[int, typer.Option(min=1, help="Replicas of the model.")] = 1,
+    thinking: Annotated[
+        bool,
+        typer.Option(
+            "--thinking/--no-thinking", rich_help_panel=PROMPTS, help="Let a thinking model think in generation tasks."
+        ),
+    ] = False,
+    thinking_tokens: Annotated[
+        int, typer.Option(rich_help_panel=PROMPTS, min=1, help="Token budget of its thoughts.")
+    ] = 2048,
+    chat_template: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=PROMPTS, help='A Jinja file instead of the model\'s own, or "none" for the plain format.'
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(rich_help_panel=ENGINE, help="Tokenizer folder or Hub id; default the model's.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(rich_help_panel=ENGINE, help="Hub revision of the model.")] = None,
+    lora: Annotated[str | None, typer.Option(rich_help_panel=ENGINE, help="PEFT LoRA adapter folder.")] = None,
+    dtype: Annotated[str, typer.Option(rich_help_panel=ENGINE, help="auto, float32, bfloat16 or float16.")] = "auto",
+    tensor_parallel: Annotated[
+        int, typer.Option(rich_help_panel=ENGINE, min=1, help="GPUs that share each layer.")
+    ] = 1,
+    pipeline_parallel: Annotated[
+        int, typer.Option(rich_help_panel=ENGINE, min=1, help="GPUs (or nodes) that share the stack of layers.")
+    ] = 1,
+    data_parallel: Annotated[int, typer.Option(rich_help_panel=ENGINE, min=1, help="Replicas of the model.")] = 1,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Sequences at once; default: as the engine decides.")
+        int | None,
+        typer.Option(rich_help_panel=ENGINE, min=1, help="Sequences at once; default: as the engine decides."),
     ] = None,
     engine_args: Annotated[
-        str | None, typer.Option(help="More arguments of the engine, as JSON: '{\"gpu_memory_utilization\": 0.8}'.")
+        str | None,
+        typer.Option(
+            rich_help_panel=ENGINE, help="More arguments of the engine, as JSON: '{\"gpu_memory_utilization\": 0.8}'."
+        ),
     ] = None,
     trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model. Off by default.")
+        bool,
+        typer.Option(
+            "--trust-remote-code", rich_help_panel=ENGINE, help="Run code that comes with the model. Off by default."
+        ),
     ] = False,
     include: Annotated[
         list[str] | None, typer.Option(help="A YAML file or folder with more tasks; may be repeated.")
