@@ -5,6 +5,8 @@ from __future__ import annotations
 from darumeru.leaderboard.cell_text import cell_of, cell_signs, interval, legend, number, signs
 from darumeru.leaderboard.table import Mark, Row, Table
 
+MOST_LEVEL = 8
+"""Columns up to which titles are not turned."""
 SPECIAL = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -26,21 +28,26 @@ SPECIAL = {
 
 
 def render(table: Table) -> str:
-    """A `table*` environment that needs \\usepackage{booktabs}."""
-    head = ["\\#", "Model", *(escape(column.title) for column in table.columns)]
+    """A `table*` environment for \\usepackage{booktabs,graphicx}; a table wider than the page is scaled to it."""
+    titles = [escape(column.title) for column in table.columns]
+    if len(titles) > MOST_LEVEL:
+        titles = [rf"\rotatebox{{90}}{{{title}}}" for title in titles]
+    head = ["\\#", "Model", *titles]
     notes = [*legend(table, "bold:"), *(note.en for note in table.footer)]
     lines = [
-        "% needs \\usepackage{booktabs}",
+        "% needs \\usepackage{booktabs,graphicx}",
         r"\begin{table*}",
         r"\centering",
         rf"\caption{{{escape(table.title)}}}",
+        r"\setlength{\tabcolsep}{4pt}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{rl{'r' * len(table.columns)}}}",
         r"\toprule",
         " & ".join(head) + r" \\",
         r"\midrule",
         *(" & ".join(_cells(row, table)) + r" \\" for row in table.rows),
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
     ]
     if notes:
         text = " ".join(escape(note if note.endswith(".") else note + ".") for note in notes)

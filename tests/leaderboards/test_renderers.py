@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -61,6 +62,15 @@ def test_latex_escapes() -> None:
     assert r"\textbf{0.667}" in text and r"$-$0.125$\approx$" in text
     assert text.count(r"\begin{") == text.count(r"\end{") == 3
     assert all(rule in text for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{rlrr}"))
+
+
+def test_latex_fits_the_page() -> None:
+    few = table()
+    many = replace(few, columns=tuple(Column(f"t{number}", f"t_{number}", "task") for number in range(17)))
+    assert r"\rotatebox" not in render_latex.render(few)
+    text = render_latex.render(many)
+    assert text.count(r"\rotatebox{90}{") == 17 and r"\rotatebox{90}{t\_16} \\" in text
+    assert r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%" in text and r"\end{tabular}}" in text
 
 
 def test_csv_is_exact_in_pandas() -> None:
