@@ -51,8 +51,9 @@ def adapt(
     from darumeru.adaptation.ranks import is_first, leave
     from darumeru.adaptation.recipe import load_recipe
     from darumeru.cli.adapt_progress import AdaptProgress
+    from darumeru.shipped import shipped
 
-    loaded = load_recipe(recipe, _overrides(settings or []))
+    loaded = load_recipe(shipped(recipe), _overrides(settings or []))
     folder = (output or Path("adapted") / recipe.stem).expanduser()
     progress = AdaptProgress(quiet=not is_first())
     pipeline = Pipeline(loaded, folder, progress)

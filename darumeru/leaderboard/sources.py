@@ -10,6 +10,7 @@ from darumeru.errors import UserError
 from darumeru.leaderboard.published import Published, is_published, load_published
 from darumeru.runs.manifest import MANIFEST
 from darumeru.runs.run import Run, load_run
+from darumeru.shipped import shipped
 
 
 def load_sources(paths: Sequence[Path]) -> tuple[list[Run], list[Published]]:
@@ -21,7 +22,7 @@ def load_sources(paths: Sequence[Path]) -> tuple[list[Run], list[Published]]:
     published: list[Published] = []
     seen: set[Path] = set()
     for path in paths:
-        for part in _expand(path.expanduser()):
+        for part in _expand(shipped(path.expanduser())):
             if part.resolve() in seen:
                 raise UserError("is given twice", str(part))
             seen.add(part.resolve())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from darumeru.errors import UserError, near_names
+from darumeru.shipped import DATA
 from darumeru.tasks.profiles import profile_named
 from darumeru.tasks.spec import TaskSpec, parse_spec
 
@@ -19,7 +20,7 @@ BENCHMARK = "darumeru"
 
 def tasks_folder() -> Path:
     """The folder of the project's own task definitions (`tasks/` of the repository, package data in a wheel)."""
-    return Path(__file__).parents[1] / "data" / "tasks"
+    return DATA / "tasks"
 
 
 @dataclass(frozen=True)
