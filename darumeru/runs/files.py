@@ -40,8 +40,4 @@ def content_hash(value: Any) -> str:
 def file_hash(path: Path) -> str:
     """sha256 of a file."""
     with path.open("rb") as file:
-        return (
-            hashlib.file_digest(file, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else hashlib.sha256(file.read()).hexdigest()
-        )
+        return hashlib.file_digest(file, "sha256").hexdigest()
