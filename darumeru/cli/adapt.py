@@ -15,6 +15,7 @@ import typer
 if TYPE_CHECKING:
     from darumeru.adaptation.plan import Planned
 
+MOST_TASKS = 4
 WIDE = 1000
 """Columns of a pipe, so that nothing is cut."""
 STOPPED = 128 + signal.SIGTERM
@@ -141,18 +142,28 @@ def _line(one: Planned) -> str:
 
 
 def _show_board(board: Any) -> None:
+    """Means and groups, tasks where they are few; `from` is the model before (the whole chain is in board.md)."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     from darumeru.adaptation.board import board_table
+    from darumeru.training.curve import MEAN
 
     table = board_table(board)
-    names = [column for column in table.columns if column.kind != "task"] or list(table.columns)[:6]
-    shown = Table("#", "model", *(column.title for column in names), "from", title=board.name)
-    for row in table.rows:
-        cells = [row.cells[column.key].value for column in names]
-        texts = ["failed" if "failed" in row.about else "-" if value is None else f"{value:.3f}" for value in cells]
-        shown.add_row(str(row.rank or ""), row.name, *texts, str(row.about["from"]))
+    tasks = [column for column in table.columns if column.kind == "task"]
+    columns = [column for column in table.columns if column.kind != "task" or len(tasks) <= MOST_TASKS]
+    shown = Table(title=board.name, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    shown.add_column("#", justify="right")
+    shown.add_column("model", overflow="fold")
+    for column in columns:
+        shown.add_column("mean" if column.key == MEAN else column.title.rsplit("/", 1)[-1], justify="right")
+    shown.add_column("from", overflow="fold", style="dim")
+    for row, entry in zip(table.rows, board.ranked(), strict=True):
+        values = [row.cells[column.key].value for column in columns]
+        texts = ["failed" if entry.failed else "-" if value is None else f"{value:.3f}" for value in values]
+        before = entry.made.lineage[-2] if len(entry.made.lineage) > 1 else ""
+        shown.add_row(str(row.rank or ""), row.name, *texts, before)
     console = Console()
     if not console.is_terminal:
         console.width = WIDE
