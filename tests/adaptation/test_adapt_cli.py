@@ -49,7 +49,8 @@ def test_plan_run_and_plan_again(
     states = {one["name"]: (one["state"], one["scored"]) for one in json.loads(planned.out)["plan"]}
     assert states["lep-overlap"] == ("done", 1) and states["base"] == ("given", 0)
     again = darumeru(capsys, monkeypatch, *words)
-    assert again.code == 0 and "base > vocab > lep-swap" in re.sub(r"[│|\s]+", " ", again.out)
+    assert again.code == 0 and re.search(r"lep-swap +\d\.\d{3} .*vocab\s*\n", again.out)
+    assert max(map(len, again.out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
