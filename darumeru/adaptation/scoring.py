@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from darumeru.adaptation.identity import plain
+from darumeru.adaptation.identity import fingerprint, plain
 from darumeru.adaptation.recipe import ScoreSettings
 from darumeru.adaptation.store import Made
 from darumeru.errors import UserError
@@ -41,7 +41,7 @@ class Scorer:
         self.output = output
         self.settings = settings
         self.progress = progress or Silent()
-        self._key = content_hash({name: plain(value) for name, value in asdict(settings).items() if name not in IDLE})
+        self._key = _key(settings)
         self._tried: dict[str, Scored] = {}
         self._kept: Any = None
 
@@ -142,6 +142,15 @@ class Scorer:
 
 IDLE = ("metric", "models", "batch_size")
 """Settings that change no answer."""
+
+
+def _key(settings: ScoreSettings) -> str:
+    """Hash over what changes answers; task files and a folder of data count by content, wherever they lie."""
+    values = {name: plain(value) for name, value in asdict(settings).items() if name not in IDLE}
+    values["include"] = [fingerprint(Path(path)) for path in settings.include]
+    if settings.data not in ("hub", "bundled"):
+        values["data"] = fingerprint(Path(settings.data))
+    return content_hash(values)
 
 
 @contextmanager

@@ -140,6 +140,7 @@ class Misbehaving:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+        self.http.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that left is no news
         threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
 
     def stop(self) -> None:
