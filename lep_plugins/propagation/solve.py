@@ -207,11 +207,14 @@ def _directions(width: int, device: str) -> torch.Tensor:
 
 
 def _cholesky(equations: _Equations, smallest_pivot: float) -> tuple[torch.Tensor, int, float] | None:
-    """(Delta, rank, condition), or None when a pivot of the Gram matrix is below `smallest_pivot`."""
+    """(Delta, rank, condition), or None when a pivot of the Gram matrix is below `smallest_pivot`, or its smallest
+    eigenvalue below the rank cutoff: rounding can leave a singular matrix with pivots that look sound."""
     factor, info = torch.linalg.cholesky_ex(equations.gram)
     if int(info) != 0 or not float(factor.diagonal().min()) ** 2 >= smallest_pivot:
         return None
     condition = _condition(equations.gram, factor)
+    if condition**2 * RANK_CUTOFF > 1:
+        return None
     delta = torch.cholesky_solve(equations.right, factor)
     return delta.div_(equations.scales[:, None]), factor.shape[0], condition
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 import scipy.linalg
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
@@ -83,6 +83,7 @@ def relative(found: Solution, expected: Matrix) -> float:
 
 
 @settings(deadline=None, max_examples=40)
+@example(seed=6, used=38, height=1, width=37, block=1, dtype=torch.float64)  # singular, with pivots that look sound
 @given(
     seed=st.integers(0, 1000),
     used=st.integers(1, 90),
@@ -102,7 +103,10 @@ def test_it_is_the_minimum_norm_least_squares_solution(
     if found.fit.condition < 1e4:  # beyond that the comparison, not the solver, is at its end
         squared = found.fit.condition**2 * torch.finfo(torch.float32).eps  # what fp32 products may lose
         assert relative(found, expected) < (1e-5 + squared if "float32" in found.fit.solver else 1e-4)
-    assert found.fit.rank == np.linalg.matrix_rank(one, tol=1e-9 * np.linalg.norm(one, 2))
+    singular = np.linalg.svd(one, compute_uv=False)
+    singular /= max(singular.max(), 1e-300)
+    if not ((singular > 1e-9) & (singular < 1e-4)).any():  # between these what counts as zero is a matter of scaling
+        assert found.fit.rank == (singular > 1e-6).sum()
 
 
 def well_conditioned(width: int = 24, used: int = 90, seed: int = 0) -> tuple[Matrix, Matrix, Any]:
