@@ -39,6 +39,11 @@ class ScoreSettings:
     include: tuple[str, ...] = ()
     engine_args: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def has_own_data(self) -> bool:
+        """Whether `data` is a folder."""
+        return self.data not in ("hub", "bundled")
+
 
 @dataclass(frozen=True)
 class Source:
@@ -161,7 +166,7 @@ def _score(file: RecipeFile, models: Mapping[str, str]) -> ScoreSettings:
         return file.error(what, "score", key, mend=mend, near=near)
 
     settings = ScoreSettings(**check_parameters("`score`", ScoreSettings, values, fail))
-    if settings.data not in ("hub", "bundled"):
+    if settings.has_own_data:
         settings = replace(settings, data=_located(file, file.filled(settings.data, "score", "data")))
     settings = replace(settings, include=tuple(_files(file, list(settings.include), "score", "include")))
     for name in settings.models:

@@ -148,7 +148,7 @@ def _key(settings: ScoreSettings) -> str:
     """Hash over what changes answers; task files and a folder of data count by content, wherever they lie."""
     values = {name: plain(value) for name, value in asdict(settings).items() if name not in IDLE}
     values["include"] = [fingerprint(Path(path)) for path in settings.include]
-    if settings.data not in ("hub", "bundled"):
+    if settings.has_own_data:
         values["data"] = fingerprint(Path(settings.data))
     return content_hash(values)
 

@@ -153,6 +153,7 @@ def _show_board(board: Any) -> None:
     table = board_table(board)
     tasks = [column for column in table.columns if column.kind == "task"]
     columns = [column for column in table.columns if column.kind != "task" or len(tasks) <= MOST_TASKS]
+    columns = columns or tasks[:MOST_TASKS]
     shown = Table(title=board.name, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     shown.add_column("#", justify="right")
     shown.add_column("model", overflow="fold")

@@ -104,7 +104,8 @@ class OpenAIEngine:
                 answered.put((numbered[0], self._answered(numbered[1])))
 
         # Daemons: an executor's threads would keep a process that ends early waiting for the server's last answers.
-        for number in range(self.concurrency):
+        workers = min(self.concurrency, len(able))
+        for number in range(workers):
             threading.Thread(target=work, name=f"openai_{number}", daemon=True).start()
         flying = 0
         try:
@@ -123,7 +124,7 @@ class OpenAIEngine:
                 yield index, answer
         finally:
             ended.set()
-            for _ in range(self.concurrency):
+            for _ in range(workers):
                 asked.put(None)
 
     def _answered(self, request: Request) -> Answer | Exception:

@@ -8,38 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from darumeru.leaderboard.cell_text import cell_of
 from darumeru.leaderboard.charts import Bar, Shape, bar_chart, radar
 from darumeru.leaderboard.note import Note
 from darumeru.leaderboard.page import render_page
 from darumeru.leaderboard.table import Cell, Column, Mark, Row, Table
+from darumeru.leaderboard.words import ABOUT_RU
 
 BARS = 20
 SHAPES = 5
-ABOUT_RU = {
-    "run": "запуск",
-    "profile": "профиль",
-    "data": "данные",
-    "engine": "движок",
-    "template": "шаблон",
-    "shots": "примеров в запросе",
-    "n": "ответов",
-    "limit": "ограничение",
-    "model fingerprint": "отпечаток модели",
-    "versions": "версии",
-    "finished": "закончен",
-    "missing": "не хватает",
-    "differs": "отличается",
-    "source": "источник",
-    "table": "таблица",
-    "from": "получена из",
-    "with": "вместе с",
-    "deleted": "удалена",
-    "step": "этап",
-    "training step": "шаг обучения",
-    "parameters": "параметры",
-    "failed": "сбой",
-}
-MISSING = Cell(None, reason="not run")
 
 
 @dataclass(frozen=True)
@@ -81,7 +58,7 @@ def render(table: Table, pictures: Sequence[tuple[str, bytes]] = ()) -> str:
 
 
 def _line(row: Row, columns: Sequence[Column]) -> _Line:
-    cells = tuple(row.cells.get(column.key, MISSING) for column in columns)
+    cells = tuple(cell_of(row, column) for column in columns)
     given = [(column.title, row.cells[column.key]) for column in columns if column.key in row.cells]
     notes = [(Note.same(title), cell.reason) for title, cell in given if cell.reason]
     notes += [(Note.same(title), f"{cell.n} / {cell.expected}") for title, cell in given if cell.n < cell.expected]
@@ -108,7 +85,7 @@ def _plotted(table: Table) -> Column | None:
 def _bars(table: Table, column: Column | None) -> str:
     if column is None or not table.rows:
         return ""
-    cells = [row.cells.get(column.key, MISSING) for row in table.rows]
+    cells = [cell_of(row, column) for row in table.rows]
     bars = [
         Bar(row.name, cell.value, cell.low, cell.high, str(place))
         for place, (row, cell) in enumerate(zip(table.rows, cells, strict=True))
@@ -124,7 +101,7 @@ def _radar(table: Table) -> str:
     if len(axes) < 3:
         axes = [column for column in table.columns if column.kind == "task"][:17]
     shapes = [
-        Shape(row.name, tuple(row.cells.get(column.key, MISSING).value for column in axes), str(place))
+        Shape(row.name, tuple(cell_of(row, column).value for column in axes), str(place))
         for place, row in enumerate(table.rows)
     ]
     complete = [shape for shape in shapes if None not in shape.values]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from darumeru.leaderboard.note import Note
 from darumeru.leaderboard.words import WORDS
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ def word_attribute(attribute: str, key: str) -> Markup:
     return Markup('{0}="{1}" data-t-{0}="{2}"').format(attribute, WORDS["en"][key], key)
 
 
+def note(said: Note) -> Markup:
+    """A sentence; the page's script puts it into the reader's language."""
+    return Markup('<bdi data-en="{0}" data-ru="{1}">{0}</bdi>').format(said.en, said.ru)
+
+
 def score_text(value: float | None) -> str:
     """Three decimals, a dash for none; numbers far from any score with an exponent."""
     if value is None:
@@ -78,7 +84,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"t": word, "t_attr": word_attribute}
+    environment.globals |= {"t": word, "t_attr": word_attribute, "note": note}
     environment.filters |= {"score": score_text, "percent": percent_text}
     return environment
 

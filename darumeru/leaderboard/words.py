@@ -139,3 +139,29 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     "en": {key: pair[0] for key, pair in _PAIRS.items()},
     "ru": {key: pair[1] for key, pair in _PAIRS.items()},
 }
+
+ABOUT_RU: Mapping[str, str] = {
+    "run": "запуск",
+    "profile": "профиль",
+    "data": "данные",
+    "engine": "движок",
+    "template": "шаблон",
+    "shots": "примеров в запросе",
+    "n": "ответов",
+    "limit": "ограничение",
+    "model fingerprint": "отпечаток модели",
+    "versions": "версии",
+    "finished": "закончен",
+    "missing": "не хватает",
+    "differs": "отличается",
+    "source": "источник",
+    "table": "таблица",
+    "from": "получена из",
+    "with": "вместе с",
+    "deleted": "удалена",
+    "step": "этап",
+    "training step": "шаг обучения",
+    "parameters": "параметры",
+    "failed": "сбой",
+}
+"""Names of what Row.about says, in Russian."""

@@ -99,7 +99,7 @@ class AccuracyByCategory:
         # Resampling one or two questions of a subject shows no spread: then resample over all subjects together.
         small = np.bincount(strata).min(initial=SMALLEST_STRATUM) < SMALLEST_STRATUM
         columns = clusters.sums(values)
-        hits = columns[:, : len(subjects)].sum(axis=1) if len(clusters.ids) == len(clusters.rows) else None
+        hits = columns[:, : len(subjects)].sum(axis=1) if clusters.single else None
         return Statistic(clusters.ids, columns, combine, None if small else strata, hits, chance)
 
 

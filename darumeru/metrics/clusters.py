@@ -22,6 +22,11 @@ class Clusters:
     rows: tuple[SampleRow, ...]
     index: IntArray
 
+    @property
+    def single(self) -> bool:
+        """Whether each cluster is one row."""
+        return len(self.ids) == len(self.rows)
+
     def sums(self, values: FloatArray) -> FloatArray:
         """Sums [n, m] over the rows of each cluster of values [rows, m]."""
         result = np.zeros((len(self.ids), values.shape[1]))
@@ -54,8 +59,6 @@ def mean_over_rows(
     clusters = by_cluster(rows)
     values = np.array([value(row) for row in clusters.rows], dtype=np.float64)
     columns = clusters.sums(np.stack([values, np.ones_like(values)], axis=1))
-    single = hits and len(clusters.ids) == len(clusters.rows)
     guess = float(np.mean([chance(row) for row in clusters.rows])) if clusters.rows else 0.0
-    return Statistic(
-        clusters.ids, columns, mean_of_first, binary=columns[:, 0].copy() if single else None, chance=guess
-    )
+    binary = columns[:, 0].copy() if hits and clusters.single else None
+    return Statistic(clusters.ids, columns, mean_of_first, binary=binary, chance=guess)

@@ -90,7 +90,7 @@ class ConfusionScore:
         columns = clusters.sums(values)
         known = [place for label, place in labels.items() if label]
         chance = self.chance(columns[:, size : 2 * size].sum(axis=0)[known])
-        hits = columns[:, :size].sum(axis=1) if len(clusters.ids) == len(clusters.rows) else None
+        hits = columns[:, :size].sum(axis=1) if clusters.single else None
         return Statistic(clusters.ids, columns, self.combine, binary=hits, chance=chance)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def checkpoint_weights(model: Any, *, keep: bool = True) -> Named:
     """
     inner = unwrapped(model)
     with _summoned(model):
+        if not keep and _is_flattened(model):
+            return  # the first rank alone has whole tensors, and it has all of them by now
         named = _gathered(inner, keep)
         if not _held_as_stored(_base(inner)):
             from transformers.core_model_loading import revert_weight_conversion
@@ -49,7 +51,7 @@ def checkpoint_weights(model: Any, *, keep: bool = True) -> Named:
 def is_sharded(model: Any) -> bool:
     """Whether a forward pass or a look at the weights needs all ranks."""
     parameters = unwrapped(model).parameters()
-    return _is_flattened(model) or any(_is_dtensor(one) or hasattr(one, "ds_id") for one in parameters)
+    return _is_flattened(model) or any(_is_dtensor(one) or _is_piece(one) for one in parameters)
 
 
 def _is_flattened(model: Any) -> bool:
@@ -75,8 +77,6 @@ def _summoned(model: Any) -> AbstractContextManager[Any]:
 def _gathered(model: Any, keep: bool) -> Named:
     import torch
 
-    if not keep and _is_flattened(model):
-        return  # the first rank alone has whole tensors, and it has all of them by now
     with torch.no_grad():
         for name, _, read in _tensors(model):
             tensor = read()
@@ -147,9 +147,10 @@ def _sum_reader(layer: Any, tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
         whole = _reader(tensor)()
         for adapter in layer.active_adapters:
             if adapter in layer.lora_A or adapter in getattr(layer, "lora_embedding_A", {}):
-                with _whole_adapter(layer, adapter):
+                parts = [part for name, part in layer.named_parameters() if adapter in name.split(".")]
+                with _joined(parts):
                     change = layer.get_delta_weight(adapter)
-                whole = whole + (change.full_tensor() if _is_dtensor(change) else change).to(whole)
+                whole = whole + _whole(change).to(whole)
         return whole
 
     return read
@@ -157,34 +158,32 @@ def _sum_reader(layer: Any, tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
 
 def _reader(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
     def read() -> torch.Tensor:
-        with _whole(tensor) as whole:
-            return whole.detach()
+        with _joined([tensor]):
+            whole = _whole(tensor).detach()
+            return whole.clone() if _is_piece(tensor) else whole
 
     return read
 
 
-@contextmanager
-def _whole(tensor: Any) -> Iterator[torch.Tensor]:
-    if _is_dtensor(tensor):
-        yield tensor.full_tensor()
-    elif hasattr(tensor, "ds_id"):
-        import deepspeed  # type: ignore[import-not-found,unused-ignore]
-
-        with deepspeed.zero.GatheredParameters([tensor]):
-            yield tensor.data.clone()
-    else:
-        yield tensor
-
-
-def _whole_adapter(layer: Any, adapter: str) -> AbstractContextManager[Any]:
-    """ZeRO-3's pieces of an adapter's matrices as whole matrices."""
-    parts = [tensor for name, tensor in layer.named_parameters() if adapter in name.split(".")]
-    if not any(hasattr(tensor, "ds_id") for tensor in parts):
+def _joined(tensors: Sequence[Any]) -> AbstractContextManager[Any]:
+    """Within it ZeRO-3's pieces among `tensors` are whole."""
+    if not any(_is_piece(tensor) for tensor in tensors):
         return nullcontext()
-    import deepspeed
+    import deepspeed  # type: ignore[import-not-found,unused-ignore]
 
-    gathered: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters(parts)
+    gathered: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters(tensors)
     return gathered
+
+
+def _whole(tensor: Any) -> torch.Tensor:
+    """FSDP2's sharded tensor gathered, any other as it is."""
+    found: torch.Tensor = tensor.full_tensor() if _is_dtensor(tensor) else tensor
+    return found
+
+
+def _is_piece(tensor: Any) -> bool:
+    """Whether ZeRO-3 holds the tensor in pieces."""
+    return hasattr(tensor, "ds_id")
 
 
 def _is_dtensor(tensor: Any) -> bool:
