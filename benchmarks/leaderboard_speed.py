@@ -20,9 +20,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from darumeru.engines.request import Answer
+from darumeru.core.answer import Answer
+from darumeru.core.row import SampleRow
 from darumeru.runs.manifest import write_manifest
-from darumeru.runs.row import SampleRow
 from darumeru.runs.score import score_run
 from darumeru.runs.store import SampleStore
 
@@ -36,13 +36,13 @@ def rows(task: str, count: int, skill: float, model: int) -> Iterator[SampleRow]
     hardness, luck = random.Random(task), random.Random(f"{task} {model}")
     for number in range(count):
         right = luck.random() < min(max(skill + 0.6 * (hardness.random() - 0.5), 0.0), 1.0)
-        gold = "ABCD"[hardness.randrange(4)]
-        wrong = "ABCD".replace(gold, "")
-        said = gold if right else wrong[luck.randrange(3)]
+        target = "ABCD"[hardness.randrange(4)]
+        wrong = "ABCD".replace(target, "")
+        said = target if right else wrong[luck.randrange(3)]
         answer = Answer(probabilities={letter: 0.7 if letter == said else 0.1 for letter in "ABCD"}, seconds=0.01)
         fingerprint = f"{model}-{task}-{number}"
         yield SampleRow(
-            task, str(number), str(number), fingerprint, PROMPT, 60, gold, answer, {}, {"acc": float(right)}
+            task, str(number), str(number), fingerprint, PROMPT, 60, target, answer, {}, {"acc": float(right)}
         )
 
 
@@ -71,9 +71,9 @@ def make_run(folder: Path, model: int, samples: int) -> None:
 
 def _plan(task: str, group: str, samples: dict[str, str]) -> dict[str, object]:
     return {
-        "name": task, "group": group, "method": "choice", "metrics": ["acc"], "score": ["acc"], "language": "ru",
-        "leaderboard": True, "num_fewshot": 0, "limited": False, "samples": samples, "overlong": [], "data": {},
-        "error": None, "source": "", "settings": {},
+        "name": task, "group": group, "method": "multiple_choice", "metrics": ["acc"], "score": ["acc"],
+        "language": "ru", "leaderboard": True, "num_fewshot": 0, "limited": False, "samples": samples, "too_long": [],
+        "data": {}, "error": None, "source": "", "settings": {},
     }  # fmt: skip
 
 

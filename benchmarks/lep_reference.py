@@ -15,7 +15,7 @@ def check(folder: Path) -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from lep_plugins.checkpoint import open_checkpoint
+    from darumeru.models.checkpoint import open_checkpoint
     from lep_plugins.conversion import Origin
     from lep_plugins.propagation.models import open_trio
     from lep_plugins.propagation.relation import relate
@@ -73,9 +73,9 @@ def reference(folder: Path, width: int, rows: int) -> dict[str, Any]:
     """Seconds of the obvious way, extrapolated to all rows and both matrices: means in a loop, lstsq in float64."""
     import torch
 
-    from lep_plugins.checkpoint import open_checkpoint
+    from darumeru.models.checkpoint import open_checkpoint
+    from darumeru.models.token_bytes import load_tokenizer
     from lep_plugins.conversion import Origin, conversion_matrix
-    from lep_plugins.token_bytes import load_tokenizer
 
     matrix = conversion_matrix(load_tokenizer(folder / "base"), load_tokenizer(folder / "donor"))
     fitted = matrix.ids(Origin.COPIED, Origin.MEAN)

@@ -31,7 +31,7 @@ LETTER_TASK: dict[str, Any] = {
     "output_type": "multiple_choice",
     "doc_to_text": LETTERS,
     "doc_to_choice": ["A", "B", "C", "D"],
-    "doc_to_target": "gold",
+    "doc_to_target": "target",
     "fewshot_split": "train",
     "num_fewshot": 5,
     "metric_list": [{"metric": "acc", **MEAN}, {"metric": "acc_norm", **MEAN}],
@@ -49,7 +49,7 @@ TASKS: dict[str, dict[str, Any]] = {
         "output_type": "multiple_choice",
         "doc_to_text": "{{context}}\nВывод:",
         "doc_to_choice": "sentences",
-        "doc_to_target": "gold",
+        "doc_to_target": "target",
         "metric_list": [{"metric": "acc", **MEAN}, {"metric": "acc_norm", **MEAN}],
     },
     "generation": {
@@ -80,7 +80,7 @@ def write_tasks(folder: Path, questions: int) -> None:
                 # The number keeps questions that come again from being equal.
                 "question": f"{number}. {inputs['question']}",
                 "choices": [inputs[f"option_{letter}"] for letter in "abcd"],
-                "gold": number % 4,
+                "target": number % 4,
                 "context": f"Текст {number}. " + " ".join(around),
                 "sentences": sentences[:4],
             }
@@ -110,7 +110,7 @@ def contestant_darumeru(job: dict[str, Any]) -> dict[str, Any]:
 
     from darumeru.engines import load_engine
     from darumeru.engines.protocol import Engine, EngineOptions
-    from darumeru.engines.request import Continue, Request
+    from darumeru.engines.request import LogLikelihood, Request
     from darumeru.runs import evaluate
     from darumeru.runs.options import RunOptions
     from darumeru.runs.plan import Planner
@@ -127,7 +127,7 @@ def contestant_darumeru(job: dict[str, Any]) -> dict[str, Any]:
     def loader(name: str, options: EngineOptions) -> Engine:
         began = time.perf_counter()
         engine = load_engine(name, options)
-        list(engine.answer([*warm_up(), Request(tuple(range(5, 25)), Continue((5, 6, 7)))]))
+        list(engine.answer([*warm_up(), Request(tuple(range(5, 25)), LogLikelihood((5, 6, 7)))]))
         times["loaded"] = time.perf_counter()
         times["loading"] = times["loaded"] - began
         close = engine.close

@@ -91,10 +91,10 @@ def contestant_darumeru(job: dict[str, Any]) -> dict[str, float]:
 
 def warm_up() -> list[Any]:
     """One request of each kind, so that what compiles once is compiled before the clock starts."""
-    from darumeru.engines.request import Choice, Generate, Request
+    from darumeru.engines.request import Generate, MultipleChoice, Request
 
     prompt = tuple(range(5, 25))
-    return [Request(prompt, Choice(("a", "b"), ((5,), (6,)))), Request(prompt, Generate(2))]
+    return [Request(prompt, MultipleChoice(("a", "b"), ((5,), (6,)))), Request(prompt, Generate(2))]
 
 
 def _plain(kind: Any) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def contestant_generate(job: dict[str, Any]) -> dict[str, float]:
     warm = SamplingParams(max_tokens=1, temperature=0, detokenize=False, logprob_token_ids=[5, 6])
     llm.generate([{"prompt_token_ids": list(range(5, 25))}], warm, use_tqdm=False)
     loaded = time.perf_counter()
-    for kind in ("Choice", "Generate", "Continue"):
+    for kind in ("MultipleChoice", "Generate", "LogLikelihood"):
         mine = [one for one in requests if one["kind"] == kind]
         if not mine:
             continue
@@ -128,7 +128,7 @@ def contestant_generate(job: dict[str, Any]) -> dict[str, float]:
 
 
 def _parameters(one: dict[str, Any], sampling: Any) -> Any:
-    if one["kind"] == "Choice":
+    if one["kind"] == "MultipleChoice":
         ids = sorted({i for group in one["token_ids"] for i in group})
         return sampling(max_tokens=1, temperature=0, detokenize=False, logprob_token_ids=ids)
     if one["kind"] == "Generate":
@@ -154,16 +154,18 @@ def contestant_lm_eval(job: dict[str, Any]) -> dict[str, float]:
     importlib.metadata.version = found
 
     folder = Path(job["folder"])
-    lines = [one for one in json.loads(Path(job["requests"]).read_text(encoding="utf-8")) if one["kind"] == "Choice"]
+    lines = [
+        one for one in json.loads(Path(job["requests"]).read_text(encoding="utf-8")) if one["kind"] == "MultipleChoice"
+    ]
     with (folder / "questions.jsonl").open("w", encoding="utf-8") as file:
         for one in lines:
             choices = [f" {label}" for label in one["labels"]]
-            file.write(json.dumps({"text": one["text"], "choices": choices, "gold": 0}, ensure_ascii=False) + "\n")
+            file.write(json.dumps({"text": one["text"], "choices": choices, "target": 0}, ensure_ascii=False) + "\n")
     (folder / "choice.yaml").write_text(
         "task: bench_choice\ndataset_path: json\n"
         f"dataset_kwargs: {{data_files: {{test: {folder / 'questions.jsonl'}}}}}\n"
         "test_split: test\noutput_type: multiple_choice\ndoc_to_text: text\n"
-        "doc_to_choice: choices\ndoc_to_target: gold\n"
+        "doc_to_choice: choices\ndoc_to_target: target\n"
         "target_delimiter: ''\nmetric_list:\n  - metric: acc\n",
         encoding="utf-8",
     )

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from lep_plugins.checkpoint import Replacement, open_checkpoint, write_checkpoint
+from darumeru.models.checkpoint import Replacement, open_checkpoint, write_checkpoint
+from darumeru.models.token_bytes import to_byte_level
 from lep_plugins.conversion import ConversionMatrix, conversion_matrix
-from lep_plugins.token_bytes import to_byte_level
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 CHUNK_ROWS = 4096

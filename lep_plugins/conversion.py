@@ -20,8 +20,8 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from darumeru.errors import UserError
-from lep_plugins.token_bytes import SPACE_MARK, Special, TokenTable, backend, to_byte_level
+from darumeru.core.errors import UserError
+from darumeru.models.token_bytes import SPACE_MARK, Special, TokenTable, backend, to_byte_level
 
 SCHEMA = 1
 MATRIX_FILE = "conversion.npz"

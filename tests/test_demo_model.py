@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from darumeru.engines.request import Generate, Message, Request
+from darumeru.core.message import Message
+from darumeru.engines.request import Generate, Request
 from darumeru.prompts.builder import PromptBuilder, load_tokenizer
 from tests.shared_data import ROOT
 

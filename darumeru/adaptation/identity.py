@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from darumeru.adaptation.variants import Variant
-from darumeru.runs.files import content_hash
+from darumeru.core.files import content_hash
 
 WHOLE = 1 << 28
 PIECE = 1 << 20

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from darumeru.adaptation.recipe_file import describe
-from darumeru.errors import UserError, near_names
+from darumeru.core.errors import UserError, near_names
 
 
 class WrongType(Exception):

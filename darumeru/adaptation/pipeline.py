@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from darumeru.adaptation.board import Board, write_board
 from darumeru.adaptation.identity import fingerprint, step_key
 from darumeru.adaptation.protocols import Candidate, StepContext
 from darumeru.adaptation.ranks import is_first, join, on_first
@@ -18,8 +17,9 @@ from darumeru.adaptation.recipe import Recipe
 from darumeru.adaptation.scoring import Scored, Scorer
 from darumeru.adaptation.store import Made, StepFolder, locked
 from darumeru.adaptation.variants import Ref, Variant, expand
-from darumeru.errors import RunFailed, UserError
-from darumeru.runs.files import write_atomically
+from darumeru.core.errors import RunFailed, UserError
+from darumeru.core.files import write_atomically
+from darumeru.leaderboard.adaptation_board import Board, write_board
 from darumeru.runs.progress import Progress
 
 
@@ -94,7 +94,7 @@ class Pipeline:
     def given(self, name: str) -> Made:
         """A model of the recipe, downloaded where it is on the Hub."""
         if name not in self._given:
-            from darumeru.engines.model_files import find_model
+            from darumeru.models.model_files import find_model
 
             where = self.recipe.models[name]
             self.reporter.phase(f"looking at {where}")

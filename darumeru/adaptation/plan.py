@@ -13,8 +13,8 @@ from darumeru.adaptation.pipeline import Pipeline
 from darumeru.adaptation.protocols import Candidate
 from darumeru.adaptation.store import Made
 from darumeru.adaptation.variants import Ref, Variant
-from darumeru.engines.weight_files import find_weights, read_header
-from darumeru.errors import RunFailed, UserError
+from darumeru.core.errors import RunFailed, UserError
+from darumeru.models.weight_files import find_weights, read_header
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def on_first(work: Callable[[], T]) -> T:
     """What `work` returns, or raises, on the first process, on all of them."""
     if not several():
         return work()
-    from darumeru.training.ranks import on_first as shared
+    from darumeru.core.ranks import on_first as shared
 
     untyped: Any = shared
     return cast(T, untyped(work))

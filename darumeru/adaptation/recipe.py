@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from darumeru.adaptation.parameters import check_parameters
 from darumeru.adaptation.recipe_file import RecipeFile, describe, read_recipe_file
-from darumeru.errors import UserError, near_names
+from darumeru.core.errors import UserError, near_names
 
 Select = Literal["best", "last", "all"]
 NODE_KEYS = ("name", "step", "from", "inputs", "with", "matrix", "select", "keep", "score", "seed")

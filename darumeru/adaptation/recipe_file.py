@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from darumeru.errors import UserError, near_names
+from darumeru.core.errors import UserError, near_names
 
 Place = tuple[str | int, ...]
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")

@@ -6,7 +6,7 @@ from dataclasses import is_dataclass
 from functools import cache
 from typing import Any
 
-from darumeru.registry import Registry
+from darumeru.core.registry import Registry
 
 
 def _problem(name: str, step: Any) -> str:

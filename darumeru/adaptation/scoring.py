@@ -12,8 +12,8 @@ from typing import Any
 from darumeru.adaptation.identity import fingerprint, plain
 from darumeru.adaptation.recipe import ScoreSettings
 from darumeru.adaptation.store import Made
-from darumeru.errors import UserError
-from darumeru.runs.files import content_hash
+from darumeru.core.errors import UserError
+from darumeru.core.files import content_hash
 from darumeru.runs.progress import Progress, Silent
 from darumeru.runs.results import Score
 
@@ -131,7 +131,7 @@ class Scorer:
         return self._scored(folder, run.results)
 
     def _scored(self, folder: Path, results: Any) -> Scored:
-        from darumeru.training.curve import MEAN, MICRO_AVG, scores_of
+        from darumeru.leaderboard.curve import MEAN, MICRO_AVG, scores_of
 
         scores = scores_of(results)
         wanted = [self.settings.metric] if self.settings.metric else [MICRO_AVG, MEAN]

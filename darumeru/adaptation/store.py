@@ -14,8 +14,8 @@ from typing import Any
 
 from darumeru.adaptation.identity import plain
 from darumeru.adaptation.protocols import Candidate
-from darumeru.errors import UserError
-from darumeru.runs.files import to_json, write_atomically
+from darumeru.core.errors import UserError
+from darumeru.core.files import to_json, write_atomically
 
 DONE = "done.json"
 YIELDED = "candidates.json"

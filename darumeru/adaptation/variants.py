@@ -11,7 +11,7 @@ from typing import Any
 from darumeru.adaptation.parameters import check_parameters
 from darumeru.adaptation.recipe import Node, Recipe, Source
 from darumeru.adaptation.registry import step_registry
-from darumeru.errors import UserError, near_names
+from darumeru.core.errors import UserError, near_names
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w.-]*)\}")
 DATA = "data."

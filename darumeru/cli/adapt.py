@@ -52,7 +52,7 @@ def adapt(
     from darumeru.adaptation.ranks import is_first, leave
     from darumeru.adaptation.recipe import load_recipe
     from darumeru.cli.adapt_progress import AdaptProgress
-    from darumeru.shipped import shipped
+    from darumeru.core.shipped import shipped
 
     loaded = load_recipe(shipped(recipe), _overrides(settings or []))
     folder = (output or Path("adapted") / recipe.stem).expanduser()
@@ -72,7 +72,7 @@ def adapt(
         progress.close()
     if not is_first():
         return
-    from darumeru.adaptation.board import board_json
+    from darumeru.leaderboard.adaptation_board import board_json
 
     if as_json:
         typer.echo(json.dumps(board_json(board, folder), ensure_ascii=False, indent=2))
@@ -82,7 +82,7 @@ def adapt(
 
 
 def _overrides(settings: list[str]) -> dict[str, str]:
-    from darumeru.errors import UserError
+    from darumeru.core.errors import UserError
 
     found = {}
     for text in settings:
@@ -147,8 +147,8 @@ def _show_board(board: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from darumeru.adaptation.board import board_table
-    from darumeru.training.curve import MEAN
+    from darumeru.leaderboard.adaptation_board import board_table
+    from darumeru.leaderboard.curve import MEAN
 
     table = board_table(board)
     tasks = [column for column in table.columns if column.kind == "task"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 
 
 def shots(value: str) -> int | None:

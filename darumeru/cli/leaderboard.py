@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from darumeru.errors import UserError, near_names
+from darumeru.core.errors import UserError, near_names
 
 if TYPE_CHECKING:
     from darumeru.leaderboard.table import Table

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
-from pathlib import Path
-from pkgutil import iter_modules
+from collections.abc import Callable
+from functools import cache
 
 import typer
 
-from darumeru.errors import RunFailed, UserError
+from darumeru.core.errors import RunFailed, UserError
+from darumeru.core.registry import Registry
 
-# The order of the help text. A module of this package that is neither here nor in PARTS is a verb too and comes last.
-ORDER = ("run", "tasks", "fetch", "score", "compare", "leaderboard", "report", "watch", "adapt", "lep", "vocab")
-PARTS = {"main", "adapt_progress", "arguments", "progress", "result_table"}
+# The harness's own verbs in the order of the help text, one module each; plugins bring theirs behind the entry points
+# `darumeru.commands`: a function that is given the Typer application.
+VERBS = ("run", "tasks", "fetch", "score", "compare", "leaderboard", "report", "watch", "adapt")
+BUILTIN = {verb: f"darumeru.cli.{verb}:register" for verb in VERBS}
 
 app = typer.Typer(
     name="darumeru",
@@ -36,14 +37,13 @@ def top(version: bool = typer.Option(False, "--version", help="Print the version
         raise typer.Exit
 
 
-def verbs() -> list[str]:
-    """Names of the verbs: one module each."""
-    found = {module.name for module in iter_modules([str(Path(__file__).parent)])} - PARTS
-    return [name for name in ORDER if name in found] + sorted(found - set(ORDER))
-
-
-for _verb in verbs():
-    import_module(f"darumeru.cli.{_verb}").register(app)
+@cache
+def application() -> typer.Typer:
+    """The command with every verb; a plugin's that cannot be imported is a named warning."""
+    commands: Registry[Callable[[typer.Typer], None]] = Registry("darumeru.commands", "command", BUILTIN)
+    for register in commands.available().values():
+        register(app)
+    return app
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("DARUMERU_OWNER_PID", str(os.getpid()))
     try:
-        app(standalone_mode=True)
+        application()(standalone_mode=True)
     except UserError as error:
         print(f"error: {error.line()}", file=sys.stderr)
         sys.exit(UserError.exit_code)

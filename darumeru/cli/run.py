@@ -105,8 +105,8 @@ def run(
 ) -> None:
     from darumeru.cli.arguments import engine_arguments, shots
     from darumeru.cli.progress import make_progress
+    from darumeru.core.errors import UserError
     from darumeru.engines.protocol import EngineOptions
-    from darumeru.errors import UserError
     from darumeru.prompts.builder import PromptOptions
     from darumeru.runs import evaluate
     from darumeru.runs.options import RunOptions, task_patterns

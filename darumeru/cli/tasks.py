@@ -33,7 +33,7 @@ def list_tasks(
 
         print_tasks(language, as_json)
         return
-    from darumeru.errors import UserError
+    from darumeru.core.errors import UserError
     from darumeru.tasks.registry import load_registry
 
     if source != "darumeru":

@@ -42,8 +42,8 @@ def watch(
 ) -> None:
     from darumeru.cli.arguments import engine_arguments, shots
     from darumeru.cli.progress import make_progress
+    from darumeru.core.errors import UserError
     from darumeru.engines.protocol import EngineOptions
-    from darumeru.errors import UserError
     from darumeru.runs.options import RunOptions, task_patterns
     from darumeru.training.watch import Watcher, WatchOptions
 
@@ -86,7 +86,7 @@ def watch(
 
 
 def _show(point: Any, as_json: bool, progress: Any) -> None:
-    from darumeru.training.curve import point_line, point_to_json
+    from darumeru.leaderboard.curve import point_line, point_to_json
 
     if as_json:
         typer.echo(point_to_json(point))

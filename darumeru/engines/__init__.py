@@ -5,19 +5,21 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from darumeru.core.answer import Answer
+from darumeru.core.message import Message
+from darumeru.core.registry import Registry
 from darumeru.engines.protocol import Engine, EngineDied, EngineOptions
-from darumeru.engines.request import Answer, Choice, Continue, Generate, Message, Request
-from darumeru.registry import Registry
+from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
 
 __all__ = [
     "Answer",
-    "Choice",
-    "Continue",
     "Engine",
     "EngineDied",
     "EngineOptions",
     "Generate",
+    "LogLikelihood",
     "Message",
+    "MultipleChoice",
     "Request",
     "engine_registry",
     "load_engine",

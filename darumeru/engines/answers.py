@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from darumeru.engines.request import Answer, Choice, Continue, Generate, Request
+from darumeru.core.answer import Answer
+from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
 
 
 def misfit(request: Request, max_model_len: int) -> str | None:
@@ -15,21 +16,21 @@ def misfit(request: Request, max_model_len: int) -> str | None:
     kind = request.kind
     if not request.prompt:
         return "the prompt has no token ids"
-    if isinstance(kind, Choice) and not all(kind.token_ids):
+    if isinstance(kind, MultipleChoice) and not all(kind.token_ids):
         return "a choice has no token ids"
-    needed = len(request.prompt) + (len(kind.continuation) if isinstance(kind, Continue) else 1)
+    needed = len(request.prompt) + (len(kind.continuation) if isinstance(kind, LogLikelihood) else 1)
     if needed > max_model_len:
         return f"needs {needed} tokens, the engine's context has {max_model_len}"
     return None
 
 
-def candidate_ids(choice: Choice) -> list[int]:
+def candidate_ids(choice: MultipleChoice) -> list[int]:
     """All token ids that stand for any label, each once, in order."""
     return list(dict.fromkeys(token for ids in choice.token_ids for token in ids))
 
 
 def choice_answer(
-    choice: Choice, logprobs: Mapping[int, float], seconds: float, best_token: int | None = None
+    choice: MultipleChoice, logprobs: Mapping[int, float], seconds: float, best_token: int | None = None
 ) -> Answer:
     """logprobs: token id -> natural-log probability; an id that is not there (outside the top k) has probability 0.
     best_token: the most probable id of the whole vocabulary, where the engine knows it."""

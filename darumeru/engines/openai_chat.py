@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from darumeru.core.answer import Answer
+from darumeru.core.errors import UserError
 from darumeru.engines.answers import choice_answer
 from darumeru.engines.openai_dialect import TOP, Probe, finish_reason
 from darumeru.engines.openai_server import RefusedError
-from darumeru.engines.request import Answer, Choice, Continue, Request
-from darumeru.errors import UserError
+from darumeru.engines.request import LogLikelihood, MultipleChoice, Request
 
 _OPEN = {"continue_final_message": True, "add_generation_prompt": False}
 
@@ -44,7 +45,7 @@ class ChatDialect:
                 break
         limits = ["no extractive summarization and no token counts without --tokenizer"]
         if dialect.most:
-            dialect.capabilities |= {"choice"}
+            dialect.capabilities |= {"multiple_choice"}
             limits.append(f"choice probabilities limited to the server's top {dialect.most} tokens")
         else:
             limits.append("the server gives no log-probabilities: no multiple-choice tasks")
@@ -56,9 +57,9 @@ class ChatDialect:
     def answer(self, request: Request) -> Answer:
         """Ask one request; RefusedError with the server's reason."""
         kind = request.kind
-        if isinstance(kind, Choice):
+        if isinstance(kind, MultipleChoice):
             return self._chosen(request, kind)
-        if isinstance(kind, Continue):
+        if isinstance(kind, LogLikelihood):
             raise RefusedError("continuations need --tokenizer")
         stop = {"stop": list(kind.stop)} if kind.stop else {}
         said = self._ask(request, max_tokens=kind.max_new_tokens, **stop)
@@ -70,10 +71,10 @@ class ChatDialect:
         opened = self.continues and bool(messages) and messages[-1]["role"] == "assistant"
         return self.probe.ask(messages=messages, **body, **(_OPEN if opened else {}))
 
-    def _chosen(self, request: Request, kind: Choice) -> Answer:
+    def _chosen(self, request: Request, kind: MultipleChoice) -> Answer:
         most = min(kind.top_k or self.most, self.most)
         top = _chat_top(self._ask(request, max_tokens=1, logprobs=True, top_logprobs=most))
-        numbered = Choice(kind.labels, tuple((number,) for number in range(len(kind.labels))))
+        numbered = MultipleChoice(kind.labels, tuple((number,) for number in range(len(kind.labels))))
         best: dict[int, float] = {}
         for token, score in top:
             label = _label(token, kind.labels)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from darumeru.core.answer import Answer
 from darumeru.engines.openai_server import BUSY, RETRIED, RefusedError, Server
-from darumeru.engines.request import Answer, Request
+from darumeru.engines.request import Request
 
 # Counts of most probable tokens to try, the largest first.
 TOP = (128, 50, 20, 10, 5, 1)

@@ -11,6 +11,8 @@ from itertools import chain, islice
 from queue import SimpleQueue
 from typing import Any
 
+from darumeru.core.answer import Answer
+from darumeru.core.errors import UserError, near_names
 from darumeru.engines.answers import misfit
 from darumeru.engines.openai_chat import ChatDialect
 from darumeru.engines.openai_dialect import Dialect, Probe
@@ -18,8 +20,7 @@ from darumeru.engines.openai_server import GoneError, Patience, RefusedError, Se
 from darumeru.engines.openai_tokens import TokenDialect
 from darumeru.engines.order import Numbered, grouped
 from darumeru.engines.protocol import EngineDied, EngineOptions
-from darumeru.engines.request import Answer, Choice, Continue, Request
-from darumeru.errors import UserError, near_names
+from darumeru.engines.request import LogLikelihood, MultipleChoice, Request
 
 CONCURRENCY = 32
 UNKNOWN_LENGTH = 1 << 20
@@ -90,7 +91,7 @@ class OpenAIEngine:
         if not self.with_ids:
             return None if request.messages else "the request has no messages"
         # Scores of a prompt's tokens come with one generated token.
-        room = self.max_model_len - isinstance(request.kind, Continue)
+        room = self.max_model_len - isinstance(request.kind, LogLikelihood)
         return misfit(request, room)
 
     def _ask(self, able: Sequence[Numbered]) -> Iterator[tuple[int, Answer]]:
@@ -148,7 +149,7 @@ class OpenAIEngine:
 
 
 def _asks_top(request: Request) -> bool:
-    return isinstance(request.kind, Choice) and request.kind.top_k is not None
+    return isinstance(request.kind, MultipleChoice) and request.kind.top_k is not None
 
 
 def _served(server: Server, wanted: str | None) -> dict[str, Any]:

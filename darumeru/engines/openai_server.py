@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 
 # Too many requests, and failures of the server or of what stands before it.
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 529})

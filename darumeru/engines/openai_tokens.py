@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from darumeru.core.answer import Answer
+from darumeru.core.errors import UserError
 from darumeru.engines.answers import GeneratedText, candidate_ids, choice_answer, continue_answer
 from darumeru.engines.openai_dialect import TOP, Probe, finish_reason
 from darumeru.engines.openai_server import RefusedError
-from darumeru.engines.request import Answer, Choice, Continue, Generate, Request
-from darumeru.engines.weight_files import read_json
-from darumeru.errors import UserError
+from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
+from darumeru.models.weight_files import read_json
 
 _ID = "token_id:"
 
@@ -74,11 +75,11 @@ class TokenDialect:
     def _conclude(self) -> None:
         limits = []
         if self.named or self.most or self.prompt_scores:
-            self.capabilities |= {"choice"}
+            self.capabilities |= {"multiple_choice"}
         else:
             limits.append("the server gives no log-probabilities: no multiple-choice tasks")
         if self.prompt_scores:
-            self.capabilities |= {"continue"}
+            self.capabilities |= {"loglikelihood"}
         else:
             limits.append("the server gives no log-probabilities of prompt tokens: no extractive summarization")
         if self.most and not self.named and not self.prompt_scores:
@@ -92,7 +93,7 @@ class TokenDialect:
         kind = request.kind
         if isinstance(kind, Generate):
             return self._generated(request, kind)
-        if isinstance(kind, Continue):
+        if isinstance(kind, LogLikelihood):
             return continue_answer(self._rest(self.probe.ask, request.prompt, kind.continuation), 0.0)
         return choice_answer(kind, self._choice_scores(request.prompt, kind), 0.0)
 
@@ -120,7 +121,7 @@ class TokenDialect:
             if not early or len(ids) >= kind.max_new_tokens or not said.get("token_ids"):
                 return replace(answer, finish_reason=reason)
 
-    def _choice_scores(self, prompt: Sequence[int], kind: Choice) -> dict[int, float]:
+    def _choice_scores(self, prompt: Sequence[int], kind: MultipleChoice) -> dict[int, float]:
         ids = candidate_ids(kind)
         if kind.top_k is not None:
             if kind.top_k > self.most:

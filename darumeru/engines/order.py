@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from darumeru.engines.request import Continue, Generate, Request
+from darumeru.engines.request import Generate, LogLikelihood, Request
 
 Numbered = tuple[int, Request]
 
@@ -20,7 +20,7 @@ def grouped(requests: Iterable[Numbered]) -> list[list[Numbered]]:
     choices: list[list[Numbered]] = []
     for numbered in requests:
         kind = numbered[1].kind
-        if isinstance(kind, Continue):
+        if isinstance(kind, LogLikelihood):
             contexts.setdefault(numbered[1].prompt, []).append(numbered)
         else:
             (texts if isinstance(kind, Generate) else choices).append([numbered])

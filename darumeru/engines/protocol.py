@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from darumeru.engines.request import Answer, Request
+from darumeru.core.answer import Answer
+from darumeru.engines.request import Request
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class EngineOptions:
 class Engine(Protocol):
     """One loaded model. Constructed as EngineClass(options: EngineOptions), which loads the model.
 
-    An engine that cannot do a kind of request says so in `capabilities` ("choice", "generate", "continue"),
-    which is read before any request is sent.
+    An engine that cannot do a kind of request says so in `capabilities` ("multiple_choice", "generate",
+    "loglikelihood"), which is read before any request is sent.
     """
 
     name: str

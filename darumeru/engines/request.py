@@ -1,21 +1,14 @@
-"""What is asked of an engine and what comes back: frozen values, no torch, no vLLM."""
+"""What is asked of an engine: frozen values, no torch, no vLLM."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from darumeru.core.message import Message
 
 
 @dataclass(frozen=True)
-class Message:
-    """One chat message. role: "system", "user" or "assistant"."""
-
-    role: str
-    content: str
-
-
-@dataclass(frozen=True)
-class Choice:
+class MultipleChoice:
     """Next-token probabilities of a closed set of answers.
 
     labels: the answers; token_ids[i]: the ids whose largest probability is the probability of labels[i].
@@ -37,7 +30,7 @@ class Generate:
 
 
 @dataclass(frozen=True)
-class Continue:
+class LogLikelihood:
     """Log-probability of every token of `continuation` after the prompt.
 
     Requests with the same prompt share its computation, so hand them over next to each other.
@@ -56,29 +49,7 @@ class Request:
     """
 
     prompt: tuple[int, ...]
-    kind: Choice | Generate | Continue
+    kind: MultipleChoice | Generate | LogLikelihood
     text: str = ""
     messages: tuple[Message, ...] = ()
     fingerprint: str = ""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the engine said; exactly one of the three kinds is set.
-
-    probabilities: label -> probability, normalized over the whole vocabulary. text, tokens, finish_reason
-    ("stop" | "length"): a generation; tokens are the generated ids without the end token. logprobs: one
-    natural-log probability per continuation token. seconds: time in the engine.
-    error: why this request could not be answered (it then counts as missing, never as wrong).
-    extra: what only some engines know: "best_token", the most probable next token of the vocabulary (Choice);
-    "greedy", 1 when greedy decoding would say exactly this continuation (Continue).
-    """
-
-    probabilities: Mapping[str, float] | None = None
-    text: str | None = None
-    tokens: tuple[int, ...] | None = None
-    finish_reason: str | None = None
-    logprobs: tuple[float, ...] | None = None
-    seconds: float = 0.0
-    error: str | None = None
-    extra: Mapping[str, float] = field(default_factory=dict)

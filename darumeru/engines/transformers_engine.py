@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from darumeru.core.answer import Answer
+from darumeru.core.errors import UserError
 from darumeru.engines.answers import GeneratedText, candidate_ids, choice_answer, continue_answer, misfit, nan_answer
-from darumeru.engines.model_files import CONTEXT_KEYS
 from darumeru.engines.protocol import EngineDied, EngineOptions
-from darumeru.engines.request import Answer, Choice, Continue, Generate, Request
-from darumeru.errors import UserError
+from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
+from darumeru.models.model_files import CONTEXT_KEYS
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,7 @@ class TransformersEngine:
     """
 
     name = "transformers"
-    capabilities = frozenset({"choice", "generate", "continue"})
+    capabilities = frozenset({"multiple_choice", "generate", "loglikelihood"})
 
     def __init__(self, options: EngineOptions) -> None:
         for field in ("tensor_parallel", "pipeline_parallel", "data_parallel"):
@@ -88,13 +89,13 @@ class TransformersEngine:
         self.model = self._passes = None
 
     def _batches(self, requests: Sequence[Request], able: Sequence[int]) -> Iterator[list[int]]:
-        """Batches of indices: Continue by context, the others by length, longest first (memory fails early)."""
+        """Batches of indices: LogLikelihood by context, the others by length, longest first (memory fails early)."""
         contexts: dict[tuple[int, ...], list[int]] = {}
         for number in able:
-            if isinstance(requests[number].kind, Continue):
+            if isinstance(requests[number].kind, LogLikelihood):
                 contexts.setdefault(requests[number].prompt, []).append(number)
         yield from contexts.values()
-        for kind in (Choice, Generate):
+        for kind in (MultipleChoice, Generate):
             batch: list[int] = []
             mine = [number for number in able if isinstance(requests[number].kind, kind)]
             for number in sorted(mine, key=lambda number: -len(requests[number].prompt)):
@@ -110,15 +111,17 @@ class TransformersEngine:
         started = time.perf_counter()
         kinds = [request.kind for request in requests]
         prompts = [request.prompt for request in requests]
-        if isinstance(kinds[0], Continue):
+        if isinstance(kinds[0], LogLikelihood):
             rows = self._passes.continuations(
-                prompts[0], [kind.continuation for kind in kinds if isinstance(kind, Continue)]
+                prompts[0], [kind.continuation for kind in kinds if isinstance(kind, LogLikelihood)]
             )
             return [continue_answer(row, time.perf_counter() - started, greedy) for row, greedy in rows]
-        if isinstance(kinds[0], Choice):
+        if isinstance(kinds[0], MultipleChoice):
             scores = self._passes.next_token(prompts)
             best = scores.argmax(-1).tolist()
-            taken = [_chosen(kind, row) for kind, row in zip(kinds, scores, strict=True) if isinstance(kind, Choice)]
+            taken = [
+                _chosen(kind, row) for kind, row in zip(kinds, scores, strict=True) if isinstance(kind, MultipleChoice)
+            ]
             seconds = time.perf_counter() - started
             return [choice_answer(*one, seconds, token) for one, token in zip(taken, best, strict=True)]
         wanted = [kind for kind in kinds if isinstance(kind, Generate)]
@@ -130,7 +133,7 @@ class TransformersEngine:
         ]
 
 
-def _chosen(kind: Choice, scores: torch.Tensor) -> tuple[Choice, dict[int, float]]:
+def _chosen(kind: MultipleChoice, scores: torch.Tensor) -> tuple[MultipleChoice, dict[int, float]]:
     """The candidates' log-probabilities out of those of the whole vocabulary; with top_k only ids of that rank."""
     values = {token: float(scores[token]) for token in candidate_ids(kind)}
     if kind.top_k is None:

@@ -10,10 +10,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from darumeru.core.answer import Answer
+from darumeru.core.errors import UserError
 from darumeru.engines.answers import GeneratedText, misfit
 from darumeru.engines.order import Numbered, grouped
 from darumeru.engines.protocol import EngineOptions
-from darumeru.engines.request import Answer, Choice, Request
+from darumeru.engines.request import MultipleChoice, Request
 from darumeru.engines.vllm_questions import question
 from darumeru.engines.vllm_reload import reload_weights
 from darumeru.engines.vllm_setup import (
@@ -24,7 +26,6 @@ from darumeru.engines.vllm_setup import (
     set_environment,
     undisturbed,
 )
-from darumeru.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +39,7 @@ class VllmEngine:
     """
 
     name = "vllm"
-    capabilities = frozenset({"choice", "generate", "continue"})
+    capabilities = frozenset({"multiple_choice", "generate", "loglikelihood"})
     limits: tuple[str, ...] = ()
 
     def __init__(self, options: EngineOptions) -> None:
@@ -47,7 +48,7 @@ class VllmEngine:
             raise UserError("vLLM is not installed", "--engine vllm", mend)
         self.options = options
         if options.lora and "lm_head" in adapted_modules(Path(options.lora)):
-            self.capabilities -= {"continue"}
+            self.capabilities -= {"loglikelihood"}
             self.limits = ("vLLM cannot score continuations through an adapted lm_head: no extractive summarization",)
         self.llm_engine: Any = None
         self._replicas: Any = None
@@ -153,7 +154,7 @@ def _eager() -> AbstractContextManager[Any]:
 
 
 def _too_many(request: Request) -> str | None:
-    top_k = request.kind.top_k if isinstance(request.kind, Choice) else None
+    top_k = request.kind.top_k if isinstance(request.kind, MultipleChoice) else None
     return f"top_k {top_k} is more than {MOST_TOP_K}" if top_k is not None and top_k > MOST_TOP_K else None
 
 

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from darumeru.core.answer import Answer
 from darumeru.engines.answers import GeneratedText, candidate_ids, choice_answer, continue_answer, nan_answer
 from darumeru.engines.order import Numbered
-from darumeru.engines.request import Answer, Choice, Continue, Generate, Request
+from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
 
 # vLLM's own limit of token ids in one request.
 MOST_IDS = 128
@@ -52,9 +53,9 @@ class Question(Protocol):
 def question(group: Sequence[Numbered], text: GeneratedText, max_model_len: int) -> Question:
     """The question that `group` (one of `grouped`) makes."""
     index, request = group[0]
-    if isinstance(request.kind, Continue):
+    if isinstance(request.kind, LogLikelihood):
         return ContextQuestion(group)
-    if isinstance(request.kind, Choice):
+    if isinstance(request.kind, MultipleChoice):
         return ChoiceQuestion(index, request, request.kind)
     room = max_model_len - len(request.prompt)
     return TextQuestion(index, request, request.kind, text, min(request.kind.max_new_tokens, room))
@@ -88,7 +89,7 @@ class ChoiceQuestion:
 
     index: int
     request: Request
-    choice: Choice
+    choice: MultipleChoice
     held: int = 0
     started: float = field(default_factory=time.perf_counter)
     scores: dict[int, float] = field(default_factory=dict)
@@ -165,7 +166,7 @@ class ContextQuestion:
         self.nan = False
         self.wanted: dict[tuple[int, ...], list[int]] = {}
         for index, request in group:
-            if isinstance(request.kind, Continue):
+            if isinstance(request.kind, LogLikelihood):
                 self.wanted.setdefault(request.kind.continuation, []).append(index)
 
     def jobs(self) -> list[Job]:

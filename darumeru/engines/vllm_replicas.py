@@ -20,12 +20,12 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from darumeru.core.answer import Answer
+from darumeru.core.errors import UserError
 from darumeru.engines.order import Numbered
 from darumeru.engines.protocol import EngineDied, EngineOptions
-from darumeru.engines.request import Answer
 from darumeru.engines.vllm_reload import ReloadFailed
-from darumeru.engines.weight_parts import read_part, weight_parts
-from darumeru.errors import UserError
+from darumeru.models.weight_parts import read_part, weight_parts
 
 if TYPE_CHECKING:
     import torch

@@ -14,9 +14,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from darumeru.core.errors import UserError, near_names
 from darumeru.engines.protocol import EngineOptions
-from darumeru.engines.weight_files import read_header, read_json
-from darumeru.errors import UserError, near_names
+from darumeru.models.weight_files import read_header, read_json
 
 # Of one position's distribution; the program of 2024 asked for 50.
 MOST_TOP_K = 128

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from darumeru.core.answer import Answer
 from darumeru.engines.protocol import EngineDied
-from darumeru.engines.request import Answer
 from darumeru.engines.vllm_questions import Job, Question
 
 # Jobs handed over beyond those vLLM runs at once, so that a freed place is filled within the same step.

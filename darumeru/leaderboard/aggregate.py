@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from darumeru.errors import UserError, near_names
+from darumeru.core.errors import UserError, near_names
 from darumeru.leaderboard.note import Note
 from darumeru.metrics.statistic import FloatArray
 from darumeru.tasks.registry import LEADERBOARD_GROUPS

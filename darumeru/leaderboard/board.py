@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from darumeru.errors import UserError, near_names
+from darumeru.core.errors import UserError, near_names
 from darumeru.leaderboard.aggregate import Aggregate, check_kind, is_benchmark, make_aggregate
 from darumeru.leaderboard.board_footer import footer, row_about
 from darumeru.leaderboard.board_rows import BoardTasks, own_cells, published_cells

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from darumeru.errors import UserError, near_names
+from darumeru.core.errors import UserError, near_names
 from darumeru.leaderboard.manifests import differences
 from darumeru.leaderboard.significance import (
     bootstrap_p,

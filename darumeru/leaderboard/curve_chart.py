@@ -19,7 +19,7 @@ MOST_LINES = 8
 
 
 class CurvePoint(Protocol):
-    """Scores after a training step, as darumeru.training.curve.Point holds them."""
+    """Scores after a training step, as darumeru.leaderboard.curve.Point holds them."""
 
     @property
     def step(self) -> int: ...

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from darumeru.leaderboard.aggregate import BENCHMARK_TASKS
 from darumeru.leaderboard.manifests import differences
 from darumeru.runs.results import TaskScore

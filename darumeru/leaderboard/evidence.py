@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from darumeru.leaderboard.note import Note
 from darumeru.leaderboard.significance import paired_scores
 from darumeru.leaderboard.statistics import run_statistics

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from darumeru.core.row import SampleRow
 from darumeru.leaderboard.comparison import TaskDifference
-from darumeru.runs.row import SampleRow
 from darumeru.runs.run import Run
 
 

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.core.files import write_atomically
 from darumeru.leaderboard.charts import Bar, Shape, bar_chart, radar
+from darumeru.leaderboard.curve import CURVE, Point, read_curve
 from darumeru.leaderboard.curve_chart import learning_curve
 from darumeru.leaderboard.page import embed_json, render_page
 from darumeru.leaderboard.report_samples import Samples, read_samples
 from darumeru.leaderboard.report_tokens import NO_TOKENS, Tokenized, run_tokenizer
-from darumeru.runs.files import write_atomically
 from darumeru.runs.results import Results, Score, TaskScore
 from darumeru.runs.run import PROGRESS, Run, load_run
-from darumeru.training.curve import CURVE, Point, read_curve
 
 PAGE_SIZE = 50
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 
 SCHEMA = 1
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from darumeru.runs.run import Run
 
 METRIC = "darumeru_score"

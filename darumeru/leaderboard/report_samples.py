@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from darumeru.core.row import SampleRow
 from darumeru.leaderboard.report_tokens import NO_TOKENS, TokenMarker
 from darumeru.leaderboard.svg import shorten
 from darumeru.metrics import metric as metric_named
 from darumeru.metrics.choice import chosen
-from darumeru.runs.row import SampleRow
 from darumeru.runs.score import answered
 from darumeru.runs.store import SampleStore
 from darumeru.runs.stored_plan import StoredTask, read_plan
@@ -30,7 +30,7 @@ class TaskIndex:
     """A task's samples without their texts, in the order of the plan; what the list, the filters and deep links need.
 
     values: the sample's part of the task's score, in [0, 1], None where a single sample has none. flags: sum of
-    UNPARSED, EMPTY, TRUNCATED. answers, golds: beginnings. counts: samples in each chunk. first: number of the first
+    UNPARSED, EMPTY, TRUNCATED. answers, targets: beginnings. counts: samples in each chunk. first: number of the first
     chunk. absent: ids that were not answered.
     """
 
@@ -40,7 +40,7 @@ class TaskIndex:
     values: list[float | None] = field(default_factory=list)
     flags: list[int] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
-    golds: list[str] = field(default_factory=list)
+    targets: list[str] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
 
@@ -69,7 +69,7 @@ def read_samples(run: Path, marker: TokenMarker = NO_TOKENS) -> Samples:
         tasks.append(index)
         rows = answered(store, stored)
         known = {row.id for row in rows}
-        index.absent = [name for name in (*stored.samples, *stored.overlong) if name not in known]
+        index.absent = [name for name in (*stored.samples, *stored.too_long) if name not in known]
         shares = marker.for_task(len(rows))
         for batch in _batches(rows):
             documents = []
@@ -112,7 +112,7 @@ def _add(index: TaskIndex, task: StoredTask, row: SampleRow) -> None:
     index.values.append(None if value is None else round(value, 4))
     index.flags.append(flags(task, row))
     index.answers.append(_preview(_said(row)))
-    index.golds.append(_preview(row.gold))
+    index.targets.append(_preview(row.target))
 
 
 def sample_score(task: StoredTask, row: SampleRow) -> float | None:
@@ -166,7 +166,7 @@ def _document(row: SampleRow, tokens: Mapping[str, Sequence[int]]) -> dict[str, 
         "prompt": row.prompt,
         "prompt_tokens": row.prompt_tokens,
         "shots": row.num_fewshot,
-        "gold": row.gold,
+        "target": row.target,
         "answer": answer | ({"extra": dict(row.answer.extra)} if row.answer.extra else {}),
         "metrics": dict(row.metrics),
         "meta": dict(row.meta),

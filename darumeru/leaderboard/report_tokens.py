@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from darumeru.errors import UserError
-from darumeru.runs.row import SampleRow
+from darumeru.core.errors import UserError
+from darumeru.core.row import SampleRow
 
 # Prompt tokens whose boundaries a report holds; past them it would outgrow the texts themselves.
 MOST_PROMPT_TOKENS = 6_000_000
@@ -122,7 +122,7 @@ def run_tokenizer(manifest: Mapping[str, Any], asked: str | None) -> Any | None:
 
     Raises UserError when the tokenizer asked for is another one or has no offsets (not a fast tokenizer).
     """
-    from darumeru.engines.model_files import find_model
+    from darumeru.models.model_files import find_model
     from darumeru.prompts.builder import load_tokenizer
 
     folder = asked or _folder(manifest)

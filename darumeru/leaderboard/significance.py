@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from darumeru.metrics.statistic import FloatArray, IntArray, Statistic, resample_counts
 
 BLOCK = 4_000_000

@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.core.shipped import shipped
 from darumeru.leaderboard.published import Published, is_published, load_published
 from darumeru.runs.manifest import MANIFEST
 from darumeru.runs.run import Run, load_run
-from darumeru.shipped import shipped
 
 
 def load_sources(paths: Sequence[Path]) -> tuple[list[Run], list[Published]]:

@@ -74,7 +74,7 @@ _PAIRS: Mapping[str, tuple[str, str]] = {
     "unparsed": ("unparsed", "не разобран"),
     "empty": ("empty", "пустой"),
     "truncated": ("truncated", "обрезан"),
-    "overlong": ("overlong", "не влез"),
+    "too_long": ("too_long", "не влез"),
     "rate_unparsed": ("Unparsed", "Не разобрано"),
     "rate_empty": ("Empty", "Пустых"),
     "rate_truncated": ("Truncated", "Обрезано"),
@@ -104,7 +104,7 @@ _PAIRS: Mapping[str, tuple[str, str]] = {
     "page_of": ("Page {n} of {total}", "Страница {n} из {total}"),
     "id": ("Sample", "Пример"),
     "answer": ("Answer", "Ответ"),
-    "gold": ("Gold", "Эталон"),
+    "target": ("Gold", "Эталон"),
     "prompt": ("Prompt", "Запрос"),
     "close": ("Close", "Закрыть"),
     "show_tokens": ("Colour tokens", "Раскрасить токены"),
@@ -128,7 +128,7 @@ _PAIRS: Mapping[str, tuple[str, str]] = {
     "finish": ("Ended by", "Закончен по"),
     "no_samples": ("The run holds no answered samples.", "В запуске нет отвеченных примеров."),
     "rates_note": (
-        "Unparsed, empty and truncated are shares of the answered samples; overlong, of the expected ones. "
+        "Unparsed, empty and truncated are shares of the answered samples; too_long, of the expected ones. "
         "Intervals: 95 %, bootstrap over records.",
         "Неразобранные, пустые и обрезанные — доли отвеченных примеров; невлезшие — доля ожидаемых. "
         "Интервалы: 95 %, бутстреп по записям.",

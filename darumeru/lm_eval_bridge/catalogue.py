@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from darumeru.lm_eval_bridge.versions import require_lm_eval, tasks_root
 from darumeru.tasks.registry import is_lm_eval_file
 
@@ -76,7 +76,7 @@ def _from_cache(
 
 
 def _write_cache(path: Path, found: Catalogue) -> None:
-    from darumeru.runs.files import write_atomically
+    from darumeru.core.files import write_atomically
 
     document = {"names": [astuple(name) for name in found.names.values()], "broken": found.broken}
     try:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from darumeru.lm_eval_bridge.loading import Asked, load, quiet
 from darumeru.lm_eval_bridge.logged import Logged, logged_documents, logged_samples
 from darumeru.lm_eval_bridge.naming import GROUPS, MICRO_AVG, lm_eval_name
@@ -21,7 +21,7 @@ from darumeru.runs.store import SampleStore
 from darumeru.runs.stored_plan import StoredTask, read_plan
 
 FOLDER = "lm_eval"
-OUTPUT_TYPES = {"choice": "multiple_choice", "generate": "generate_until", "continue": "loglikelihood"}
+OUTPUT_TYPES = {"multiple_choice": "multiple_choice", "generate": "generate_until", "loglikelihood": "loglikelihood"}
 
 
 def export_results(run: Run) -> list[Path]:

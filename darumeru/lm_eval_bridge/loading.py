@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from darumeru.errors import UserError, near_names
+from darumeru.core.errors import UserError, near_names
 from darumeru.lm_eval_bridge.catalogue import Catalogue, Name, catalogue
 
 # lm-eval's defaults: of Python's, numpy's and torch's generators, and of the choice of few-shot examples.

@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from darumeru.core.row import SampleRow
 from darumeru.lm_eval_bridge.instances import plain
 from darumeru.lm_eval_bridge.scoring import Outcome
-from darumeru.runs.row import SampleRow
 
 Logged = dict[str, Any]
 
@@ -52,7 +52,7 @@ def logged_samples(rows: Sequence[SampleRow]) -> Iterator[Logged]:
         doc = {"id": row.id, "cluster": row.cluster, **plain(row.meta)}
         arguments, responses = _asked(row)
         flat = [one[0] for one in responses]
-        yield _line(number, doc, plain(row.gold), arguments, responses, flat, "none", dict(row.metrics))
+        yield _line(number, doc, plain(row.target), arguments, responses, flat, "none", dict(row.metrics))
 
 
 def _asked(row: SampleRow) -> tuple[list[tuple[Any, ...]], list[list[Any]]]:

@@ -10,9 +10,10 @@ from typing import Any
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 
+from darumeru.core.answer import Answer
+from darumeru.core.errors import RunFailed, UserError
 from darumeru.engines.protocol import Engine
-from darumeru.engines.request import Answer, Request
-from darumeru.errors import RunFailed, UserError
+from darumeru.engines.request import Request
 from darumeru.lm_eval_bridge.chat import ChatRenderer
 from darumeru.lm_eval_bridge.questions import Likelihood, added, generation, likelihoods, questions, response
 from darumeru.lm_eval_bridge.tokens import Pair, TokenRules

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from darumeru.engines.request import Answer, Choice, Continue, Generate
-from darumeru.errors import UserError
+from darumeru.core.answer import Answer
+from darumeru.core.errors import UserError
+from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice
 from darumeru.lm_eval_bridge.tokens import Ids, Pair
 
 # lm-eval's own default where a task says nothing.
@@ -21,11 +22,11 @@ Likelihood = tuple[float, "bool | None"]
 @dataclass(frozen=True)
 class Question:
     """One request to the engine and what it answers. places[i]: which of the pairs asked for; tokens[i]: its only
-    token when `kind` is a Choice (whose labels are token ids in writing). part, parts: which of how many questions
-    whose log-likelihoods add up to those of the places."""
+    token when `kind` is a MultipleChoice (whose labels are token ids in writing). part, parts: which of how many
+    questions whose log-likelihoods add up to those of the places."""
 
     prompt: Ids
-    kind: Choice | Continue
+    kind: MultipleChoice | LogLikelihood
     places: tuple[int, ...]
     tokens: tuple[int, ...] = ()
     part: int = 0
@@ -54,15 +55,15 @@ def _together(context: Ids, shared: Ids, rests: Mapping[Ids, Sequence[int]]) -> 
     places = tuple(place for found in rests.values() for place in found)
     tokens = tuple(rest[-1] for rest, found in rests.items() for _ in found)
     labels = dict.fromkeys(tokens)
-    choice = Choice(tuple(map(str, labels)), tuple((token,) for token in labels))
+    choice = MultipleChoice(tuple(map(str, labels)), tuple((token,) for token in labels))
     if not shared:
         return [Question(context, choice, places, tokens)]
-    before = Question(context, Continue(shared), places, part=0, parts=2)
+    before = Question(context, LogLikelihood(shared), places, part=0, parts=2)
     return [before, Question((*context, *shared), choice, places, tokens, part=1, parts=2)]
 
 
 def _apart(context: Ids, rests: Mapping[Ids, Sequence[int]]) -> list[Question]:
-    return [Question(context, Continue(rest), tuple(found)) for rest, found in rests.items()]
+    return [Question(context, LogLikelihood(rest), tuple(found)) for rest, found in rests.items()]
 
 
 def likelihoods(answer: Answer, tokens: Sequence[int], count: int) -> list[Likelihood]:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from darumeru.core.row import SampleRow
 from darumeru.lm_eval_bridge.instances import by_document, plain
 from darumeru.lm_eval_bridge.loading import Asked, Loaded, build_requests, load, quiet
 from darumeru.lm_eval_bridge.questions import Likelihood, added, likelihoods, response
 from darumeru.runs.results import Score, TaskScore
-from darumeru.runs.row import SampleRow
 from darumeru.runs.score import incomplete
 from darumeru.runs.sources import SourceScores
 from darumeru.runs.stored_plan import StoredTask
@@ -184,8 +184,8 @@ def _task_score(
     failure: str | None,
 ) -> TaskScore:
     """n and expected count documents; rates of empty and truncated answers are of answers."""
-    fitting, overlong = ({name.partition("-")[0] for name in names} for names in (task.samples, task.overlong))
-    expected = len(fitting) + len(overlong)
+    fitting, too_long = ({name.partition("-")[0] for name in names} for names in (task.samples, task.too_long))
+    expected = len(fitting) + len(too_long)
     error = failure or task.error or outcome.error or _unknown_greedy(outcome.task, rows) or incomplete(task, len(rows))
     metrics = _scores(results)
     nothing = Score(None, reason=error or "no document was answered")
@@ -201,7 +201,7 @@ def _task_score(
             "empty": sum(row.answer.text is not None and not row.answer.text.strip() for row in rows)
             / max(len(rows), 1),
             "truncated": sum(row.answer.finish_reason == "length" for row in rows) / max(len(rows), 1),
-            "overlong": len(overlong) / max(expected, 1),
+            "too_long": len(too_long) / max(expected, 1),
         },
         num_fewshot=task.num_fewshot,
         shots_used=float(task.num_fewshot),

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from darumeru.engines.request import Continue, Generate, Request
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.engines.request import Generate, LogLikelihood, Request
 from darumeru.lm_eval_bridge.chat import ChatRenderer
 from darumeru.lm_eval_bridge.instances import by_document, plain
 from darumeru.lm_eval_bridge.languages import is_in
@@ -22,7 +22,12 @@ from darumeru.tasks.sample import Sample
 from darumeru.tasks.spec import Source, TaskSpec
 
 NAME = "lm_eval"
-METHODS = {"generate_until": "generate", "loglikelihood": "continue", "loglikelihood_rolling": "continue"}
+METHODS = {
+    "multiple_choice": "multiple_choice",
+    "generate_until": "generate",
+    "loglikelihood": "loglikelihood",
+    "loglikelihood_rolling": "loglikelihood",
+}
 
 
 class LmEvalSource:
@@ -61,17 +66,17 @@ class TaskPlan:
         build_requests(self.name, self.task, asked.limit, prompts.system_prompt, self._chat())
         documents = by_document(self.task.instances)
         fitting: list[PlannedSample] = []
-        overlong: list[str] = []
+        too_long: list[str] = []
         for made in self._samples(documents):
             if all(_length(one.request) <= self.room for one in made):
                 fitting += made
             else:
-                overlong += [one.sample.id for one in made]
+                too_long += [one.sample.id for one in made]
         total = len(self.task.eval_docs)
         return PlannedTask(
             spec=self._spec(loaded),
             samples=tuple(fitting),
-            overlong=tuple(overlong),
+            too_long=tuple(too_long),
             num_fewshot=int(self.task.get_config("num_fewshot") or 0),
             data={"origin": NAME, "revision": None, "sha256": {self._split(): _hash(documents)}},
             limited=len(documents) < total,
@@ -134,7 +139,7 @@ class TaskPlan:
             pairs = self.rules.windows(instance.args[0], self.room)
             for number, pair in enumerate(pairs):
                 meta = {"instances": [place], "part": number, "parts": len(pairs), "rolling": True}
-                made.append((document, Request(pair.context, Continue(pair.continuation)), meta))
+                made.append((document, Request(pair.context, LogLikelihood(pair.continuation)), meta))
         return made
 
     def _texts(self, placed: Sequence[tuple[int, int, Any]]) -> list[tuple[int, Request, dict[str, Any]]]:
@@ -164,17 +169,17 @@ class TaskPlan:
     def _document(
         self, document: int, doc: Any, requests: Sequence[tuple[Request, dict[str, Any]]]
     ) -> list[PlannedSample]:
-        gold = self._gold(document, doc)
+        target = self._target(document, doc)
         shots = int(self.task.get_config("num_fewshot") or 0)
         made = []
         for number, (request, meta) in enumerate(requests):
             name = str(document) if len(requests) == 1 else f"{document}-{number}"
             about = {"document": document} | meta
-            sample = Sample(self.where, name, str(document), lambda k: (), 0, gold, about)
+            sample = Sample(self.where, name, str(document), lambda k: (), 0, target, about)
             made.append(PlannedSample(sample, self.planner.fingerprinted(request), shots, about))
         return made
 
-    def _gold(self, document: int, doc: Any) -> Any:
+    def _target(self, document: int, doc: Any) -> Any:
         try:
             return plain(self.task.doc_to_target(doc))
         except Exception as error:  # a task is a stranger's code, which may raise anything
@@ -189,9 +194,7 @@ class TaskPlan:
         metrics = tuple(self.task.aggregation()) or ("acc",)
         known = loaded.names.get(self.name)
         russian = known is not None and is_in(known, "ru", loaded.names)
-        method = (
-            "choice" if self.task.OUTPUT_TYPE == "multiple_choice" else METHODS.get(self.task.OUTPUT_TYPE, "generate")
-        )
+        method = METHODS.get(self.task.OUTPUT_TYPE, "generate")
         config = self.task.get_config
         return TaskSpec(
             name=self.where,
@@ -212,7 +215,7 @@ def _length(request: Request) -> int:
     kind = request.kind
     if isinstance(kind, Generate):
         return len(request.prompt) + kind.max_new_tokens
-    return len(request.prompt) + (len(kind.continuation) if isinstance(kind, Continue) else 1)
+    return len(request.prompt) + (len(kind.continuation) if isinstance(kind, LogLikelihood) else 1)
 
 
 def _hash(documents: Mapping[int, Sequence[Any]]) -> str:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from darumeru.engines.request import Answer
-from darumeru.runs.row import SampleRow
+from darumeru.core.answer import Answer
+from darumeru.core.row import SampleRow
 from darumeru.tasks.sample import Sample
 from darumeru.tasks.spec import TaskSpec
 
@@ -38,7 +38,7 @@ def lines(spec: TaskSpec, sample: Sample, prompt: str, shortest: int) -> list[Li
             "temperature": 0.0,
         }
         return [Line("generate_until", (prompt, settings))]
-    if spec.method == "continue":
+    if spec.method == "loglikelihood":
         return [Line("loglikelihood", (prompt, (sample.continuation or "")[: shortest or None]))]
     space = "" if prompt.endswith(("\n", " ")) else " "
     return [Line("loglikelihood", (prompt, space + choice)) for choice in spec.choices]
@@ -49,7 +49,7 @@ def row(spec: TaskSpec, sample: Sample, shots: int, responses: Sequence[Any]) ->
     if spec.method == "generate":
         text = str(responses[0])
         answer = Answer(text=text, tokens=tuple(map(ord, text.strip())), finish_reason="stop")
-    elif spec.method == "continue":
+    elif spec.method == "loglikelihood":
         answer = Answer(logprobs=(float(responses[0][0]),))
     else:
         values = [math.exp(float(likelihood)) for likelihood, _ in responses]
@@ -61,7 +61,7 @@ def row(spec: TaskSpec, sample: Sample, shots: int, responses: Sequence[Any]) ->
         fingerprint="",
         prompt="",
         prompt_tokens=0,
-        gold=sample.gold,
+        target=sample.target,
         answer=answer,
         meta=dict(sample.meta) | _lengths(spec, sample),
         num_fewshot=shots,
@@ -69,21 +69,21 @@ def row(spec: TaskSpec, sample: Sample, shots: int, responses: Sequence[Any]) ->
 
 
 def _lengths(spec: TaskSpec, sample: Sample) -> dict[str, Any]:
-    if spec.options.get("gold") != "reference":
+    if spec.options.get("target") != "reference":
         return {}
-    characters = [ord(letter) for letter in sample.gold.strip()]
+    characters = [ord(letter) for letter in sample.target.strip()]
     return {"reference_ids": characters, "reference_tokens": len(characters)}
 
 
 def differences(spec: TaskSpec) -> tuple[str, ...]:
     """What stock lm-eval measures otherwise than `darumeru run` in this task, as sentences."""
     found = []
-    if spec.method == "choice":
+    if spec.method == "multiple_choice":
         found.append(
             "an answer's probability is that of all its tokens with a space before it, not the larger one of the next "
             "token with and without the space"
         )
-    if spec.method == "continue":
+    if spec.method == "loglikelihood":
         found.append("candidates are cut to the characters of the shortest one, not to its tokens")
     if TOKEN_METRICS & set(spec.metrics):
         found.append("lengths are counted in characters, not in tokens")

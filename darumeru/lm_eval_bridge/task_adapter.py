@@ -11,10 +11,10 @@ import numpy as np
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import Task, TaskConfig
 
+from darumeru.core.row import SampleRow
 from darumeru.lm_eval_bridge.spoken import lines, row
 from darumeru.metrics import metric as metric_named
 from darumeru.prompts.chat_template import ChatTemplate
-from darumeru.runs.row import SampleRow
 from darumeru.tasks.formats import sample_maker
 from darumeru.tasks.records import load_split
 from darumeru.tasks.registry import load_registry
@@ -102,7 +102,10 @@ class DarumeruTask(Task):  # type: ignore[misc]
     @cached_property
     def _documents(self) -> list[dict[str, Any]]:
         return [
-            {"record": name, "samples": [{"id": one.id, "gold": one.gold, "meta": dict(one.meta)} for one in samples]}
+            {
+                "record": name,
+                "samples": [{"id": one.id, "target": one.target, "meta": dict(one.meta)} for one in samples],
+            }
             for name, samples in self._records(self.config.num_fewshot or 0).items()
         ]
 
@@ -126,7 +129,7 @@ class DarumeruTask(Task):  # type: ignore[misc]
         return str(doc["record"])
 
     def doc_to_target(self, doc: Mapping[str, Any]) -> str:
-        return ", ".join(str(sample["gold"]) for sample in doc["samples"])
+        return ", ".join(str(sample["target"]) for sample in doc["samples"])
 
     def fewshot_context(
         self,

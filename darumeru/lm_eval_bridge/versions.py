@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 
 TESTED = ">=0.4.13,<0.5"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from darumeru.registry import Registry
+from darumeru.core.registry import Registry
 
 if TYPE_CHECKING:
     from darumeru.metrics.protocol import Metric

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from darumeru.errors import UserError, near_names
+from darumeru.core.errors import UserError, near_names
+from darumeru.core.row import SampleRow
 from darumeru.metrics.choice import chosen, equal, guess, no_choice
 from darumeru.metrics.clusters import by_cluster
 from darumeru.metrics.statistic import FloatArray, Statistic
-from darumeru.runs.row import SampleRow
 
 # Hendrycks et al., "Measuring Massive Multitask Language Understanding" (arXiv:2009.03300), as used by mmlu_ru.
 _SUBJECTS = {
@@ -76,7 +76,7 @@ class AccuracyByCategory:
 
     def values(self, row: SampleRow) -> Mapping[str, float]:
         """Whether this one question is answered right."""
-        return {self.name: float(equal(row.gold, chosen(row)))}
+        return {self.name: float(equal(row.target, chosen(row)))}
 
     def unparsed(self, row: SampleRow) -> bool:
         return no_choice(row)
@@ -89,7 +89,7 @@ class AccuracyByCategory:
         at = np.array([place[_subject(row)] for row in clusters.rows], dtype=np.int64)
         here = np.arange(len(at))
         values = np.zeros((len(at), 2 * len(subjects)))
-        values[here, at] = [equal(row.gold, chosen(row)) for row in clusters.rows]
+        values[here, at] = [equal(row.target, chosen(row)) for row in clusters.rows]
         values[here, len(subjects) + at] = 1
         strata = np.zeros(len(clusters.ids), dtype=np.int64)
         strata[clusters.index] = at

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from darumeru.core.row import SampleRow
 from darumeru.metrics.clusters import by_cluster, mean_over_rows
 from darumeru.metrics.statistic import Statistic, mean_of_first
-from darumeru.runs.row import SampleRow
 
 
 def chosen(row: SampleRow) -> str:
@@ -31,19 +31,19 @@ def guess(row: SampleRow) -> float:
     return 1 / max(len(row.answer.probabilities or {}), 1)
 
 
-def equal(gold: str, label: str) -> bool:
-    """The label is the gold answer."""
-    return gold == label
+def equal(target: str, label: str) -> bool:
+    """The label is the target answer."""
+    return target == label
 
 
-def starts(gold: str, label: str) -> bool:
-    """The gold answer begins with the label, which is not empty."""
-    return bool(label) and gold.startswith(label)
+def starts(target: str, label: str) -> bool:
+    """The target answer begins with the label, which is not empty."""
+    return bool(label) and target.startswith(label)
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of samples whose most probable label is right; right(gold, label) says what right means."""
+    """Share of samples whose most probable label is right; right(target, label) says what right means."""
 
     name: str
     description: str
@@ -60,7 +60,7 @@ class Accuracy:
         return mean_over_rows(rows, self._hit, guess, hits=True)
 
     def _hit(self, row: SampleRow) -> float:
-        return float(self.right(row.gold, chosen(row)))
+        return float(self.right(row.target, chosen(row)))
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class AccuracyBothOrders:
 
     def values(self, row: SampleRow) -> Mapping[str, float]:
         """Whether this one order is answered right."""
-        return {self.name: float(equal(row.gold, chosen(row)))}
+        return {self.name: float(equal(row.target, chosen(row)))}
 
     def unparsed(self, row: SampleRow) -> bool:
         return no_choice(row)
@@ -86,7 +86,7 @@ class AccuracyBothOrders:
         clusters = by_cluster(rows)
         groups = {name: group for name, group in zip(clusters.ids, clusters.members(), strict=True) if len(group) > 1}
         hits = np.array(
-            [all(equal(row.gold, chosen(row)) for row in group) for group in groups.values()], dtype=np.float64
+            [all(equal(row.target, chosen(row)) for row in group) for group in groups.values()], dtype=np.float64
         )
         guesses = [float(np.prod([guess(row) for row in group])) for group in groups.values()]
         columns = np.stack([hits, np.ones_like(hits)], axis=1)
@@ -94,8 +94,8 @@ class AccuracyBothOrders:
         return Statistic(tuple(groups), columns, mean_of_first, binary=hits, chance=chance)
 
 
-ACCURACY = Accuracy("acc", "share of samples whose most probable label is the gold answer", equal)
+ACCURACY = Accuracy("acc", "share of samples whose most probable label is the target answer", equal)
 ACCURACY_STARTSWITH = Accuracy(
-    "acc_startswith", "share of samples whose gold answer begins with the most probable label (RWSD)", starts
+    "acc_startswith", "share of samples whose target answer begins with the most probable label (RWSD)", starts
 )
 ACCURACY_BOTH_ORDERS = AccuracyBothOrders()

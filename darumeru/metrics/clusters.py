@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from darumeru.core.row import SampleRow
 from darumeru.metrics.statistic import FloatArray, IntArray, Statistic, mean_of_first
-from darumeru.runs.row import SampleRow
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Scores of the confusion matrix as functions of sums: F1 macro and the Matthews correlation coefficient.
 
-Three sums per class are enough for both: hits, gold answers and choices of the class.
+Three sums per class are enough for both: hits, target answers and choices of the class.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from darumeru.core.row import SampleRow
 from darumeru.metrics.choice import chosen, no_choice
 from darumeru.metrics.clusters import by_cluster
 from darumeru.metrics.statistic import FloatArray, Statistic
-from darumeru.runs.row import SampleRow
 
 
 def f1_macro_of_sums(sums: FloatArray) -> FloatArray:
-    """F1 averaged over the classes that occur in gold or among the choices, as scikit-learn's f1_score does.
+    """F1 averaged over the classes that occur in target or among the choices, as scikit-learn's f1_score does.
 
-    sums: [..., 3K], K counts each of hits, gold answers and choices. NaN when nothing occurs.
+    sums: [..., 3K], K counts each of hits, target answers and choices. NaN when nothing occurs.
     """
-    hits, gold, picked = np.split(np.asarray(sums), 3, axis=-1)
-    present = gold + picked > 0
-    f1 = np.where(present, 2 * hits / np.where(present, gold + picked, 1), 0)
+    hits, target, picked = np.split(np.asarray(sums), 3, axis=-1)
+    present = target + picked > 0
+    f1 = np.where(present, 2 * hits / np.where(present, target + picked, 1), 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         result: FloatArray = np.asarray(f1.sum(axis=-1) / present.sum(axis=-1))
     return result
@@ -34,32 +34,32 @@ def mcc_of_sums(sums: FloatArray) -> FloatArray:
 
     sums: [..., 3K] as for f1_macro_of_sums. NaN when nothing occurs.
     """
-    hits, gold, picked = np.split(np.asarray(sums), 3, axis=-1)
-    n = gold.sum(axis=-1)
-    both = hits.sum(axis=-1) * n - (gold * picked).sum(axis=-1)
-    spread = (n**2 - (picked**2).sum(axis=-1)) * (n**2 - (gold**2).sum(axis=-1))
+    hits, target, picked = np.split(np.asarray(sums), 3, axis=-1)
+    n = target.sum(axis=-1)
+    both = hits.sum(axis=-1) * n - (target * picked).sum(axis=-1)
+    spread = (n**2 - (picked**2).sum(axis=-1)) * (n**2 - (target**2).sum(axis=-1))
     defined = spread > 0
     score = np.where(defined, both / np.sqrt(np.where(defined, spread, 1)), 0)
     result: FloatArray = np.asarray(np.where(n > 0, score, np.nan))
     return result
 
 
-def _no_skill(gold: FloatArray) -> float:
+def _no_skill(target: FloatArray) -> float:
     return 0.0
 
 
-def _guessed_f1_macro(gold: FloatArray) -> float:
+def _guessed_f1_macro(target: FloatArray) -> float:
     """F1 macro of a uniform guesser: of its n/K choices of a class, the class's share is right."""
-    each = np.full_like(gold, gold.sum() / max(len(gold), 1))
-    hits = gold / max(len(gold), 1)
-    return float(f1_macro_of_sums(np.concatenate([hits, gold, each]))) if gold.sum() else 0.0
+    each = np.full_like(target, target.sum() / max(len(target), 1))
+    hits = target / max(len(target), 1)
+    return float(f1_macro_of_sums(np.concatenate([hits, target, each]))) if target.sum() else 0.0
 
 
 @dataclass(frozen=True)
 class ConfusionScore:
     """A function of the confusion matrix; it has no meaning for a single sample, so values() is empty.
 
-    combine: maps class sums [..., 3K] to scores. chance: maps the K counts of gold answers to a guesser's score.
+    combine: maps class sums [..., 3K] to scores. chance: maps the K counts of target answers to a guesser's score.
     """
 
     name: str
@@ -76,13 +76,13 @@ class ConfusionScore:
     def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
         """An answer without any probability counts as a class of its own, which is never right."""
         clusters = by_cluster(rows)
-        gold = [str(row.gold) for row in clusters.rows]
+        target = [str(row.target) for row in clusters.rows]
         picked = [chosen(row) for row in clusters.rows]
         offered = {label for row in clusters.rows for label in row.answer.probabilities or {}}
-        labels = {label: place for place, label in enumerate(sorted({*offered, *gold, *picked}))}
-        size, here = len(labels), np.arange(len(gold))
-        values = np.zeros((len(gold), 3 * size))
-        gold_place = np.array([labels[label] for label in gold], dtype=np.int64)
+        labels = {label: place for place, label in enumerate(sorted({*offered, *target, *picked}))}
+        size, here = len(labels), np.arange(len(target))
+        values = np.zeros((len(target), 3 * size))
+        gold_place = np.array([labels[label] for label in target], dtype=np.int64)
         picked_place = np.array([labels[label] for label in picked], dtype=np.int64)
         values[here, gold_place] = gold_place == picked_place
         values[here, size + gold_place] = 1
@@ -102,7 +102,7 @@ F1_MACRO = ConfusionScore(
 )
 MCC = ConfusionScore(
     "mcc",
-    "Matthews correlation of gold and chosen labels (RuCoLA; as scikit-learn's matthews_corrcoef)",
+    "Matthews correlation of target and chosen labels (RuCoLA; as scikit-learn's matthews_corrcoef)",
     mcc_of_sums,
     _no_skill,
 )

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.core.row import SampleRow
 from darumeru.metrics.clusters import mean_over_rows
 from darumeru.metrics.statistic import Statistic
-from darumeru.runs.row import SampleRow
 
 EXACT_SHARE = 0.99
 
@@ -101,7 +101,7 @@ def token_copy(row: SampleRow) -> float:
 
 
 def exact_copy(row: SampleRow) -> float:
-    """Whether the answer matches the reference (row.gold) to at least 99 % of the reference's characters."""
+    """Whether the answer matches the reference (row.target) to at least 99 % of the reference's characters."""
     return float(is_exact_copy(*_texts(row), by_reference=True))
 
 
@@ -119,7 +119,7 @@ def copied_share(row: SampleRow) -> float:
 
 
 def _texts(row: SampleRow) -> tuple[str, str]:
-    return row.gold.strip(), (row.answer.text or "").strip()
+    return row.target.strip(), (row.answer.text or "").strip()
 
 
 LENGTH_RATIO = CopyScore(

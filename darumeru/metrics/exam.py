@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from darumeru.core.row import SampleRow
 from darumeru.metrics.clusters import by_cluster
 from darumeru.metrics.statistic import FloatArray, Statistic, mean_of_first
-from darumeru.runs.row import SampleRow
 
 MOST_POINTS = 34
 _PARTIAL_CREDIT = "16"
@@ -18,43 +18,43 @@ _NO_ANSWER = "-1"
 _NOT_LETTERS = re.compile(r"[\d\W]")
 
 
-def text_points(gold: str, answer: str) -> int:
+def text_points(target: str, answer: str) -> int:
     """1 when the answer's letters, lower-cased and run together, are one of the comma-separated right answers."""
     said = _letters(answer)
-    return int(said != "" and said in gold.split(","))
+    return int(said != "" and said in target.split(","))
 
 
-def matching_points(gold: Sequence[str], said: Sequence[str]) -> int:
+def matching_points(target: Sequence[str], said: Sequence[str]) -> int:
     """One point for each position that is right; none when the numbers of positions differ."""
-    if len(gold) != len(said):
+    if len(target) != len(said):
         return 0
-    return sum(right == part for right, part in zip(gold, said, strict=True))
+    return sum(right == part for right, part in zip(target, said, strict=True))
 
 
-def choice_points(gold: Sequence[str], said: Sequence[str]) -> int:
+def choice_points(target: Sequence[str], said: Sequence[str]) -> int:
     """1 when both name the same set."""
-    return int(set(gold) == set(said))
+    return int(set(target) == set(said))
 
 
-def partial_points(gold: Sequence[str], said: Sequence[str]) -> int:
+def partial_points(target: Sequence[str], said: Sequence[str]) -> int:
     """Task 16: the right parts, less one for each part too many; an answer that is too short is padded."""
-    padded = [*said, *[_NO_ANSWER] * (len(gold) - len(said))]
-    return max(0, len(set(gold) & set(padded)) - len(padded) + len(gold))
+    padded = [*said, *[_NO_ANSWER] * (len(target) - len(said))]
+    return max(0, len(set(target) & set(padded)) - len(padded) + len(target))
 
 
 def points(row: SampleRow, strip: bool) -> int:
-    """Points of one answer. row.gold: right parts joined by commas. row.meta: id_task and type.
+    """Points of one answer. row.target: right parts joined by commas. row.meta: id_task and type.
 
     strip: whether spaces around the answer's comma-separated parts are ignored.
     """
     answer = row.answer.text or ""
     if row.meta["type"] == "text":
-        return text_points(row.gold, answer)
-    gold = row.gold.split(",")
+        return text_points(row.target, answer)
+    target = row.target.split(",")
     said = [part.strip() if strip else part for part in answer.split(",")]
     if row.meta["type"] == "matching":
-        return matching_points(gold, said)
-    return partial_points(gold, said) if row.meta["id_task"] == _PARTIAL_CREDIT else choice_points(gold, said)
+        return matching_points(target, said)
+    return partial_points(target, said) if row.meta["id_task"] == _PARTIAL_CREDIT else choice_points(target, said)
 
 
 def _letters(answer: str) -> str:

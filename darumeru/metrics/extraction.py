@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from darumeru.core.row import SampleRow
 from darumeru.metrics.clusters import by_cluster
 from darumeru.metrics.statistic import Statistic, mean_of_first
-from darumeru.runs.row import SampleRow
 
 
 def sentence_scores(rows: Sequence[SampleRow]) -> list[float]:
@@ -23,22 +23,22 @@ def sentence_scores(rows: Sequence[SampleRow]) -> list[float]:
 def document_r_precision(rows: Sequence[SampleRow]) -> float:
     """Share of summary sentences among the R best scored, R = their number; of equal scores the earlier one wins."""
     ordered = sorted(rows, key=lambda row: int(row.meta["sentence"]))
-    gold = np.array([int(row.gold) for row in ordered])
-    positives = int(gold.sum())
+    target = np.array([int(row.target) for row in ordered])
+    positives = int(target.sum())
     best = np.argsort(-np.array(sentence_scores(ordered)), kind="stable")[:positives]
-    return float(gold[best].sum() / positives)
+    return float(target[best].sum() / positives)
 
 
 def _countable(rows: Sequence[SampleRow]) -> bool:
     answered = len(rows) == int(rows[0].meta["sentences"]) and all(row.answer.logprobs for row in rows)
-    return answered and any(int(row.gold) for row in rows)
+    return answered and any(int(row.target) for row in rows)
 
 
 @dataclass(frozen=True)
 class RPrecision:
     """Mean over documents of R-precision; clusters are documents.
 
-    row: one sentence; gold 1 when it belongs to the summary; answer.logprobs of all tokens of the assistant message;
+    row: one sentence; target 1 when it belongs to the summary; answer.logprobs of all tokens of the assistant message;
     meta: "sentence" (place in the document), "sentences" (how many there are). A document without summary sentences,
     or of which a sentence was not answered, is left out. chance: mean over documents of R / sentences.
     """
@@ -61,7 +61,7 @@ class RPrecision:
             (name, group) for name, group in zip(clusters.ids, clusters.members(), strict=True) if _countable(group)
         ]
         scores = np.array([document_r_precision(group) for _, group in documents], dtype=np.float64)
-        guesses = [sum(int(row.gold) for row in group) / len(group) for _, group in documents]
+        guesses = [sum(int(row.target) for row in group) / len(group) for _, group in documents]
         return Statistic(
             tuple(name for name, _ in documents),
             np.stack([scores, np.ones_like(scores)], axis=1),

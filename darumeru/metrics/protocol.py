@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+from darumeru.core.row import SampleRow
 from darumeru.metrics.statistic import Statistic
-from darumeru.runs.row import SampleRow
 
 
 @runtime_checkable

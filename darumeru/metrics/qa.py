@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from darumeru.core.row import SampleRow
 from darumeru.metrics.clusters import mean_over_rows
 from darumeru.metrics.statistic import Statistic
-from darumeru.runs.row import SampleRow
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
@@ -21,17 +21,17 @@ def normalized(text: str) -> list[str]:
     return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
 
 
-def exact(gold: str, answer: str) -> float:
+def exact(target: str, answer: str) -> float:
     """1 when both have the same normalized words in the same order; an empty answer gets 0."""
-    return float(bool(answer.strip()) and normalized(gold) == normalized(answer))
+    return float(bool(answer.strip()) and normalized(target) == normalized(answer))
 
 
-def word_f1(gold: str, answer: str) -> float:
+def word_f1(target: str, answer: str) -> float:
     """F1 of the bags of normalized words; where one of them has none, 1 if the other has none either. An empty answer
     gets 0."""
-    right, said = normalized(gold), normalized(answer)
+    right, said = normalized(target), normalized(answer)
     if not right or not said:
-        return exact(gold, answer)
+        return exact(target, answer)
     common = (Counter(right) & Counter(said)).total()
     if common == 0:
         return 0.0
@@ -40,8 +40,8 @@ def word_f1(gold: str, answer: str) -> float:
 
 
 @dataclass(frozen=True)
-class BestOfGolds:
-    """Mean over samples of the largest score over the right answers; row.gold is a list of strings, or one string."""
+class BestOfTargets:
+    """Mean over samples of the largest score over the right answers; row.target is a list of strings, or one string."""
 
     name: str
     description: str
@@ -59,11 +59,11 @@ class BestOfGolds:
         return mean_over_rows(rows, self._best, hits=self.hits)
 
     def _best(self, row: SampleRow) -> float:
-        golds = [row.gold] if isinstance(row.gold, str) else row.gold
-        return max(self.score(gold, row.answer.text or "") for gold in golds)
+        targets = [row.target] if isinstance(row.target, str) else row.target
+        return max(self.score(target, row.answer.text or "") for target in targets)
 
 
-F1 = BestOfGolds("f1", "largest F1 over words with a right answer (MultiQ; SQuAD's compute_f1)", word_f1, hits=False)
-EXACT_MATCH = BestOfGolds(
+F1 = BestOfTargets("f1", "largest F1 over words with a right answer (MultiQ; SQuAD's compute_f1)", word_f1, hits=False)
+EXACT_MATCH = BestOfTargets(
     "em", "share of answers equal to a right one after normalization (MultiQ; SQuAD's compute_exact)", exact, hits=True
 )

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from darumeru.core.row import SampleRow
 from darumeru.metrics.clusters import mean_over_rows
 from darumeru.metrics.statistic import Statistic
-from darumeru.runs.row import SampleRow
 
 _PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
 
@@ -70,7 +70,7 @@ def rouge_l_f1(reference: str, answer: str) -> float:
 
 @dataclass(frozen=True)
 class Rouge:
-    """Mean over samples of a ROUGE score of the answer against row.gold; an answer without words gets 0."""
+    """Mean over samples of a ROUGE score of the answer against row.target; an answer without words gets 0."""
 
     name: str
     description: str
@@ -87,7 +87,7 @@ class Rouge:
         return mean_over_rows(rows, self._score)
 
     def _score(self, row: SampleRow) -> float:
-        return self.score(row.gold, row.answer.text or "")
+        return self.score(row.target, row.answer.text or "")
 
 
 ROUGE12_RECALL = Rouge(

@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from darumeru.engines.request import Message
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.core.message import Message
 from darumeru.prompts.chat_template import ChatTemplate
 
 

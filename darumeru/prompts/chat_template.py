@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from darumeru.engines.request import Message
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.core.message import Message
 
 # Marks where an open message ends in a rendered conversation. Templates trim white space, never letters.
 _OPEN_END = "dArUmErUoPeNeNd"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from darumeru.engines.request import Choice
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.engines.request import MultipleChoice
 from darumeru.prompts.builder import PromptBuilder
 
 
-def spellings(builder: PromptBuilder, choices: Sequence[str], top_k: int | None) -> Choice:
+def spellings(builder: PromptBuilder, choices: Sequence[str], top_k: int | None) -> MultipleChoice:
     """Each choice stands for its own id, if it is one token, and for the first id of " " + choice.
 
     A lone space token before the choice is skipped (it begins every choice alike). An id that two choices share
@@ -28,7 +28,7 @@ def spellings(builder: PromptBuilder, choices: Sequence[str], top_k: int | None)
             raise UserError(
                 f"the choices {shared} begin with the same token, so one next token cannot tell them apart", "tokenizer"
             )
-    return Choice(tuple(choices), tuple(distinct), top_k)
+    return MultipleChoice(tuple(choices), tuple(distinct), top_k)
 
 
 def _ids(builder: PromptBuilder, choice: str) -> list[int]:
@@ -40,7 +40,9 @@ def _ids(builder: PromptBuilder, choice: str) -> list[int]:
     return list(dict.fromkeys([*ids, *spaced[:1]]))
 
 
-def continuation(builder: PromptBuilder, prompt: str, choices: Sequence[str], top_k: int | None) -> tuple[str, Choice]:
+def continuation(
+    builder: PromptBuilder, prompt: str, choices: Sequence[str], top_k: int | None
+) -> tuple[str, MultipleChoice]:
     """The rule of the program of 2024: tokenize prompt + " " + choice (no space after a line feed) and take the id
     that follows the prompt's. When a lone space token comes first, the prompt gets the space. Returns the prompt."""
     space = "" if prompt.endswith("\n") else " "
@@ -49,8 +51,8 @@ def continuation(builder: PromptBuilder, prompt: str, choices: Sequence[str], to
     following = [_after(base, ids) for ids in whole]
     lone = [bool(rest) and not builder.tokenizer.decode([rest[0]]).strip() and len(rest) > 1 for rest in following]
     if space and all(lone):
-        return prompt + " ", Choice(tuple(choices), tuple((rest[1],) for rest in following), top_k)
-    return prompt, Choice(tuple(choices), tuple(tuple(rest[:1]) for rest in following), top_k)
+        return prompt + " ", MultipleChoice(tuple(choices), tuple((rest[1],) for rest in following), top_k)
+    return prompt, MultipleChoice(tuple(choices), tuple(tuple(rest[:1]) for rest in following), top_k)
 
 
 def _after(base: Sequence[int], whole: Sequence[int]) -> Sequence[int]:

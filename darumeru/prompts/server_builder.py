@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from darumeru.prompts.builder import PLAIN, PromptBuilder, PromptOptions
 from darumeru.prompts.chat_template import ChatTemplate
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from darumeru.core.answer import Answer
+from darumeru.core.errors import RunFailed, UserError
 from darumeru.engines import engine_registry
 from darumeru.engines.protocol import Engine, EngineOptions
-from darumeru.engines.request import Answer
-from darumeru.errors import RunFailed, UserError
 from darumeru.prompts.builder import PromptBuilder, PromptOptions, load_tokenizer
 from darumeru.prompts.server_builder import ServerPromptBuilder
 from darumeru.runs import manifest as manifests
@@ -49,7 +49,7 @@ def is_server(model: str) -> bool:
 
 def find(options: RunOptions) -> ModelUnderTest:
     """Resolve the model's files and tokenizer; UserError for anything that is wrong with them."""
-    from darumeru.engines.model_files import find_model, fingerprint_folder
+    from darumeru.models.model_files import find_model, fingerprint_folder
 
     engine = replace(options.engine_options, seed=options.seed)
     if is_server(options.model):

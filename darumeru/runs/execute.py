@@ -8,15 +8,16 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
+from darumeru.core.answer import Answer
+from darumeru.core.row import SampleRow
 from darumeru.engines.protocol import Engine, EngineDied
-from darumeru.engines.request import Answer, Choice, Continue, Generate, Request
+from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
 from darumeru.metrics import metric as metric_named
 from darumeru.runs.plan import Plan, PlannedSample
 from darumeru.runs.progress import Progress
-from darumeru.runs.row import SampleRow
 from darumeru.runs.store import SampleStore
 
-CAPABILITY = {Choice: "choice", Generate: "generate", Continue: "continue"}
+CAPABILITY = {MultipleChoice: "multiple_choice", Generate: "generate", LogLikelihood: "loglikelihood"}
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def row_of(one: PlannedSample, answer: Answer, metrics: Iterable[str]) -> Sample
         fingerprint=one.request.fingerprint,
         prompt=one.request.text,
         prompt_tokens=len(one.request.prompt),
-        gold=one.sample.gold,
+        target=one.sample.target,
         answer=answer,
         meta=one.meta,
         num_fewshot=one.shots,

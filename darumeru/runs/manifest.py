@@ -12,8 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from darumeru.errors import UserError
-from darumeru.runs.files import to_json, write_atomically
+from darumeru.core.errors import UserError
+from darumeru.core.files import to_json, write_atomically
 from darumeru.runs.options import RunOptions
 from darumeru.runs.plan import Plan
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from darumeru.core.errors import UserError
 from darumeru.engines.protocol import EngineOptions
-from darumeru.errors import UserError
 from darumeru.prompts.builder import PromptOptions
 
 

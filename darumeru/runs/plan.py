@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from darumeru.engines.request import Choice, Continue, Generate, Message, Request
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.core.message import Message
+from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
 from darumeru.prompts import choice_tokens
 from darumeru.prompts.builder import PromptBuilder
 from darumeru.runs.options import RunOptions
@@ -37,14 +38,14 @@ class PlannedSample:
 
 @dataclass(frozen=True)
 class PlannedTask:
-    """A task of the run. overlong: ids of samples whose prompt does not fit even without examples. num_fewshot: shots
+    """A task of the run. too_long: ids of samples whose prompt does not fit even without examples. num_fewshot: shots
     asked for. data: origin, revision and hashes of the records. error: why the task cannot be asked at all.
     source: who plans and scores it (runs/sources.py), "" for Darumeru's own; settings: what that source needs to score
     it again, plain JSON."""
 
     spec: TaskSpec
     samples: tuple[PlannedSample, ...]
-    overlong: tuple[str, ...]
+    too_long: tuple[str, ...]
     num_fewshot: int
     data: Mapping[str, Any]
     limited: bool = False
@@ -60,7 +61,7 @@ class PlannedTask:
     @property
     def expected(self) -> int:
         """Samples that a complete answer to this task has."""
-        return len(self.samples) + len(self.overlong)
+        return len(self.samples) + len(self.too_long)
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Planner:
         self.context = context
         self.profile: Profile = profile_named(options.profile)
         self._splits: dict[tuple[Any, ...], Split] = {}
-        self._choices: dict[tuple[str, ...], Choice] = {}
+        self._choices: dict[tuple[str, ...], MultipleChoice] = {}
 
     def plan(self, specs: Sequence[TaskSpec], sources: Sequence[Source] = ()) -> Plan:
         """Read the data of all tasks, then make all requests. Raises UserError for anything the user must mend."""
@@ -153,13 +154,13 @@ class Planner:
                 "leave the task out with --tasks, or use a model with a longer context",
             )
         wanted = self.num_fewshot if spec.few_shot else 0
-        if spec.method == "choice" and self.profile.choice_rule == "spellings" and samples:
+        if spec.method == "multiple_choice" and self.profile.choice_rule == "spellings" and samples:
             try:
                 self._choice(spec)
             except UserError as error:
                 return PlannedTask(spec, (), tuple(sample.id for sample in samples), wanted, data, cut, error.line())
-        planned, overlong = self._fit(spec, samples, room)
-        return PlannedTask(spec, tuple(planned), tuple(overlong), wanted, data, cut)
+        planned, too_long = self._fit(spec, samples, room)
+        return PlannedTask(spec, tuple(planned), tuple(too_long), wanted, data, cut)
 
     def _fit(self, spec: TaskSpec, samples: Sequence[Sample], room: int) -> tuple[list[PlannedSample], list[str]]:
         shots = {number: sample.most for number, sample in enumerate(samples)}
@@ -173,7 +174,7 @@ class Planner:
             again = []
             for number, request in zip(waiting, requests, strict=True):
                 length = len(request.prompt) + (
-                    len(request.kind.continuation) if isinstance(request.kind, Continue) else 0
+                    len(request.kind.continuation) if isinstance(request.kind, LogLikelihood) else 0
                 )
                 if length <= room:
                     ready[number] = self._planned(spec, samples[number], request, shots[number])
@@ -197,9 +198,9 @@ class Planner:
         self, spec: TaskSpec, samples: Sequence[Sample], rendered: Sequence[tuple[Message, ...]], texts: Sequence[str]
     ) -> list[Request]:
         texts = list(texts)
-        kinds: list[Choice | Generate | Continue]
-        if spec.method == "continue":
-            kinds = [Continue(tuple(self.builder.tokens(sample.continuation or ""))) for sample in samples]
+        kinds: list[MultipleChoice | Generate | LogLikelihood]
+        if spec.method == "loglikelihood":
+            kinds = [LogLikelihood(tuple(self.builder.tokens(sample.continuation or ""))) for sample in samples]
         elif spec.method == "generate":
             kinds = [Generate(self._new_tokens(spec), spec.stop)] * len(texts)
         elif self.profile.choice_rule == "spellings":
@@ -213,9 +214,9 @@ class Planner:
             for prompt, kind, text, messages in zip(ids, kinds, texts, rendered, strict=True)
         ]
 
-    def _choice(self, spec: TaskSpec) -> Choice:
+    def _choice(self, spec: TaskSpec) -> MultipleChoice:
         if self.builder.tokenizer is None:
-            return Choice(spec.choices, ((),) * len(spec.choices), self.profile.top_k)
+            return MultipleChoice(spec.choices, ((),) * len(spec.choices), self.profile.top_k)
         if spec.choices not in self._choices:
             self._choices[spec.choices] = choice_tokens.spellings(self.builder, spec.choices, self.profile.top_k)
         return self._choices[spec.choices]
@@ -230,9 +231,9 @@ class Planner:
         meta = dict(sample.meta)
         if not spec.few_shot and sample.most:
             return PlannedSample(sample, request, 0, meta | {"context_turns": used})
-        if spec.options.get("gold") != "reference":
+        if spec.options.get("target") != "reference":
             return PlannedSample(sample, request, used, meta)
-        text = sample.gold
+        text = sample.target
         ids = self.builder.tokens(text if self.builder.adds_leading_space else " " + text)
         tokens = len(ids)
         lengths: dict[str, Any] = {"reference_ids": ids} if _needs_ids(spec) else {}

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darumeru.errors import UserError
-from darumeru.runs.files import content_hash, file_hash
+from darumeru.core.errors import UserError
+from darumeru.core.files import content_hash, file_hash
+from darumeru.core.row import SampleRow
 from darumeru.runs.manifest import MANIFEST, read_manifest
 from darumeru.runs.results import SCHEMA, Results
-from darumeru.runs.row import SampleRow
 from darumeru.runs.score import RESULTS
 from darumeru.runs.store import SampleStore
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from darumeru.core.files import content_hash, file_hash, to_json, write_atomically
+from darumeru.core.row import SampleRow
 from darumeru.metrics import metric as metric_named
 from darumeru.metrics.statistic import FloatArray, Statistic, bootstrap
-from darumeru.runs.files import content_hash, file_hash, to_json, write_atomically
 from darumeru.runs.results import Results, Score, TaskScore
-from darumeru.runs.row import SampleRow
 from darumeru.runs.sources import SourceScores, scorer
 from darumeru.runs.store import SAMPLES, SampleStore, sample_file
 from darumeru.runs.stored_plan import PLAN, StoredTask, read_plan
@@ -110,7 +110,7 @@ def score_task(
         task_seed = seed * 1_000_003 + zlib.crc32(task.name.encode())
         metrics = {name: _resampled([one], resamples, task_seed) for name, one in statistics.items()}
         main = _resampled([statistics[name] for name in task.score], resamples, task_seed)
-    expected = len(task.samples) + len(task.overlong)
+    expected = len(task.samples) + len(task.too_long)
     return (
         TaskScore(
             name=task.name,
@@ -132,8 +132,8 @@ def score_task(
 
 def incomplete(task: StoredTask, count: int) -> str | None:
     """Why a task with `count` answered samples has no complete score; None when it has."""
-    if task.overlong:
-        return f"{len(task.overlong)} prompts do not fit (raise --max-length if the model's context allows it)"
+    if task.too_long:
+        return f"{len(task.too_long)} prompts do not fit (raise --max-length if the model's context allows it)"
     missing = len(task.samples) - count
     return f"{missing} samples are not answered yet (the same `darumeru run` command goes on)" if missing else None
 
@@ -145,7 +145,7 @@ def _rates(task: StoredTask, rows: Sequence[SampleRow], expected: int) -> dict[s
         "unparsed": sum(metric.unparsed(row) for row in rows) / n,
         "empty": sum(row.answer.text is not None and not row.answer.text.strip() for row in rows) / n,
         "truncated": sum(row.answer.finish_reason == "length" for row in rows) / n,
-        "overlong": len(task.overlong) / max(expected, 1),
+        "too_long": len(task.too_long) / max(expected, 1),
     }
 
 

@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from darumeru.core.row import SampleRow
 from darumeru.runs.results import Score, TaskScore
-from darumeru.runs.row import SampleRow
 
 if TYPE_CHECKING:
     from darumeru.runs.options import RunOptions

@@ -11,9 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from darumeru.engines.request import Answer
-from darumeru.errors import UserError
-from darumeru.runs.row import SampleRow
+from darumeru.core.answer import Answer
+from darumeru.core.errors import UserError
+from darumeru.core.row import SampleRow
 
 SAMPLES = "samples"
 
@@ -126,7 +126,7 @@ def row_to_json(row: SampleRow) -> str:
             "prompt": row.prompt,
             "prompt_tokens": row.prompt_tokens,
             "num_fewshot": row.num_fewshot,
-            "gold": row.gold,
+            "target": row.target,
             "answer": answer,
             "metrics": dict(row.metrics),
             "meta": dict(row.meta),
@@ -159,7 +159,7 @@ def row_from_json(values: Mapping[str, Any]) -> SampleRow:
         fingerprint=values["fingerprint"],
         prompt=values["prompt"],
         prompt_tokens=values["prompt_tokens"],
-        gold=values["gold"],
+        target=values["target"],
         answer=answer,
         meta=values.get("meta", {}),
         metrics=values.get("metrics", {}),

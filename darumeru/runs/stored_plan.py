@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from darumeru.errors import UserError
-from darumeru.runs.files import write_atomically
+from darumeru.core.errors import UserError
+from darumeru.core.files import write_atomically
 from darumeru.runs.plan import Plan
 
 PLAN = "plan.json"
@@ -29,7 +29,7 @@ class StoredTask:
     num_fewshot: int
     limited: bool
     samples: Mapping[str, str]
-    overlong: tuple[str, ...]
+    too_long: tuple[str, ...]
     data: Mapping[str, Any]
     error: str | None
     source: str = ""
@@ -50,7 +50,7 @@ def write_plan(run: Path, plan: Plan) -> None:
             "num_fewshot": task.num_fewshot,
             "limited": task.limited,
             "samples": {one.sample.id: one.request.fingerprint for one in task.samples},
-            "overlong": list(task.overlong),
+            "too_long": list(task.too_long),
             "data": dict(task.data),
             "error": task.error,
             "source": task.source,
@@ -73,7 +73,7 @@ def read_plan(run: Path) -> list[StoredTask]:
                     **task,
                     "metrics": tuple(task["metrics"]),
                     "score": tuple(task["score"]),
-                    "overlong": tuple(task["overlong"]),
+                    "too_long": tuple(task["too_long"]),
                 }
             )
             for task in document["tasks"]

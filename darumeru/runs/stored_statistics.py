@@ -12,10 +12,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.core.files import file_hash, write_atomically
 from darumeru.metrics import metric as metric_named
 from darumeru.metrics.statistic import FloatArray, Statistic
-from darumeru.runs.files import file_hash, write_atomically
 
 STATISTICS = "statistics.npz"
 SCHEMA = 1

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from darumeru.errors import UserError
-from darumeru.runs.files import file_hash, to_json, write_atomically
+from darumeru.core.errors import UserError
+from darumeru.core.files import file_hash, to_json, write_atomically
 from darumeru.tasks.records import REVISIONS, load_split, split_path
 from darumeru.tasks.spec import TaskSpec
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from darumeru.errors import UserError, near_names
+from darumeru.core.errors import UserError, near_names
 from darumeru.tasks.spec import Source
 
 SUFFIXES = (".jsonl", ".parquet")

@@ -9,8 +9,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from darumeru.errors import UserError, near_names
-from darumeru.shipped import DATA
+from darumeru.core.errors import UserError, near_names
+from darumeru.core.shipped import DATA
 from darumeru.tasks.profiles import profile_named
 from darumeru.tasks.spec import TaskSpec, parse_spec
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from darumeru.engines.request import Message
+from darumeru.core.message import Message
 
 Conversation = tuple[Message, ...]
 
@@ -17,7 +17,7 @@ class Sample:
 
     conversation(k): the messages with k few-shot examples (or k turns of dialogue context), 0 <= k <= most; the last
     message is the user's, or an assistant message that is left open for the model to go on with. continuation: for
-    method "continue", the text of the assistant message to be scored. gold: plain JSON. meta: what metrics need.
+    method "loglikelihood", the text of the assistant message to be scored. target: plain JSON. meta: what metrics need.
     """
 
     task: str
@@ -25,6 +25,6 @@ class Sample:
     cluster: str
     conversation: Callable[[int], Conversation]
     most: int
-    gold: Any
+    target: Any
     meta: Mapping[str, Any] = field(default_factory=dict)
     continuation: str | None = None

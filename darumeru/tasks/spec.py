@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from darumeru.errors import UserError, near_names
+from darumeru.core.errors import UserError, near_names
 
-METHODS = ("choice", "generate", "continue")
+METHODS = ("multiple_choice", "generate", "loglikelihood")
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,10 @@ class Source:
 class TaskSpec:
     """One task of the benchmark, complete and with its profile already applied.
 
-    method: how the model is asked ("choice": next-token probabilities; "generate": greedy text; "continue":
-    log-probabilities of a given answer). format: which record format reads the data (darumeru/tasks/formats).
-    choices: the closed set of answers. max_new_tokens: part of the token budget that is kept for the answer.
+    method: how the model is asked ("multiple_choice": next-token probabilities; "generate": greedy text;
+    "loglikelihood": log-probabilities of a given answer). format: which record format reads the data
+    (darumeru/tasks/formats). choices: the closed set of answers. max_new_tokens: part of the token budget that is kept
+    for the answer.
     first_shot: index of the first few-shot record. metrics: all that are reported; score: those whose unweighted
     mean is the task's score. leaderboard: one of the 17 of Micro-Avg. most_records: cap of the published protocol.
     max_length: total tokens when the task needs more than the run's default. options: settings of the format.
@@ -89,7 +90,7 @@ def parse_spec(document: Mapping[str, Any], profile: str, where: str) -> TaskSpe
         )
     sequences: dict[str, Any] = {name: tuple(map(str, values.pop(name))) for name in _LISTS if name in values}
     spec = TaskSpec(source=Source(**source), **sequences, **values)
-    if spec.method == "choice" and len(spec.choices) < 2:
+    if spec.method == "multiple_choice" and len(spec.choices) < 2:
         raise UserError("a choice task needs at least two `choices`", where)
     missing = [name for name in spec.score if name not in spec.metrics]
     if missing:

@@ -34,8 +34,8 @@ def limited(
         if sizes[sample.cluster] > 1:
             continue
         label = sample.meta.get("subject", "") if spec.format == "mmlu" else ""
-        if seed is not None and not label and spec.method == "choice":
-            label = str(sample.gold)
+        if seed is not None and not label and spec.method == "multiple_choice":
+            label = str(sample.target)
         strata[str(label)].append(sample.cluster)
     most = min((cap for cap in (limit, spec.most_records) if cap is not None), default=None)
     if most is None:

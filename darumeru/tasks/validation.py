@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from darumeru.metrics import metric
 from darumeru.tasks.registry import read_task_file
 from darumeru.tasks.spec import TaskSpec, parse_spec

@@ -12,19 +12,19 @@ from typing import Any
 
 from transformers import EarlyStoppingCallback, TrainerCallback
 
-from darumeru.engines.model_files import CONTEXT_KEYS
-from darumeru.errors import RunFailed, UserError
+from darumeru.core.errors import RunFailed, UserError
+from darumeru.core.ranks import on_first, patience
+from darumeru.leaderboard.curve import CURVE, MEAN, MICRO_AVG, Point, add_point, read_curve, scores_of, write_curve
+from darumeru.models.live_weights import checkpoint_weights, is_sharded, unwrapped
+from darumeru.models.model_files import CONTEXT_KEYS
 from darumeru.prompts.builder import PromptOptions
 from darumeru.runs.options import RunOptions, task_patterns
 from darumeru.runs.progress import Silent
 from darumeru.runs.score import BENCHMARK_TASKS
 from darumeru.training import best_checkpoint
 from darumeru.training.best_checkpoint import PREFIX
-from darumeru.training.curve import CURVE, MEAN, MICRO_AVG, Point, add_point, read_curve, scores_of, write_curve
 from darumeru.training.live_engine import LiveEngine, LiveOptions
 from darumeru.training.live_evaluation import LiveEvaluation
-from darumeru.training.live_weights import checkpoint_weights, is_sharded, unwrapped
-from darumeru.training.ranks import on_first, patience
 from darumeru.training.schedule import Clock, Schedule
 
 MOST_FAILURES = 3

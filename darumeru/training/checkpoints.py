@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 
 _STEP = re.compile(r"(?:.*\D)?(\d+)")
 

@@ -10,7 +10,7 @@ from typing import Any
 from darumeru.engines import load_engine
 from darumeru.engines.protocol import Engine, EngineOptions
 from darumeru.engines.vllm_reload import ReloadFailed
-from darumeru.engines.weight_files import find_weights, read_header, read_json
+from darumeru.models.weight_files import find_weights, read_header, read_json
 
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 _TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -79,7 +79,7 @@ def _tensors(path: Path) -> Mapping[str, Any]:
 
 
 def _stored_weights(folder: Path) -> Iterator[tuple[str, Any]]:
-    from darumeru.engines.weight_parts import read_part
+    from darumeru.models.weight_parts import read_part
 
     for path in find_weights(folder):
         yield from read_part(path)

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from darumeru.core.answer import Answer
+from darumeru.core.errors import UserError
+from darumeru.core.ranks import several
 from darumeru.engines.protocol import Engine, EngineDied, EngineOptions
-from darumeru.engines.request import Answer, Continue, Request
+from darumeru.engines.request import LogLikelihood, Request
 from darumeru.engines.vllm_reload import ReloadFailed
-from darumeru.errors import UserError
-from darumeru.training.live_weights import checkpoint_weights, is_sharded, signature, unwrapped
-from darumeru.training.ranks import several
+from darumeru.models.live_weights import checkpoint_weights, is_sharded, signature, unwrapped
 
 if TYPE_CHECKING:
     import torch
@@ -152,7 +153,7 @@ class LiveEngine:
         ids = tuple(canary[: CANARY_TOKENS + 1])
         if len(ids) < 2:
             return True
-        request = Request(ids[:1], Continue(ids[1:]), "")
+        request = Request(ids[:1], LogLikelihood(ids[1:]), "")
         live, own = (self._logprobs(engine, request) for engine in (self.engine, self._transformers(model, tokenizer)))
         dtype = str(unwrapped(model).dtype).removeprefix("torch.")
         mean = sum(abs(one - other) for one, other in zip(live, own, strict=True)) / len(live)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from darumeru.core.errors import RunFailed, UserError
 from darumeru.engines.protocol import Engine
-from darumeru.errors import RunFailed, UserError
 from darumeru.prompts.builder import PromptBuilder
 from darumeru.runs import manifest as manifests
 from darumeru.runs.execute import Outcome, pending_samples, stream
@@ -48,7 +48,7 @@ class LiveEvaluation:
         found = {
             task.spec.name: task.error
             or (
-                f"{len(task.overlong)} prompts do not fit into {self.plan.max_length} tokens" if task.overlong else None
+                f"{len(task.too_long)} prompts do not fit into {self.plan.max_length} tokens" if task.too_long else None
             )
             for task in self.plan.tasks
         }

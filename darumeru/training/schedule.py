@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from darumeru.errors import RunFailed, UserError
+from darumeru.core.errors import RunFailed, UserError
+from darumeru.leaderboard.curve import CURVE, Point, add_point, read_curve, scores_of
 from darumeru.runs import evaluate
 from darumeru.runs.options import RunOptions
 from darumeru.runs.progress import Progress, Silent
 from darumeru.training.checkpoints import Checkpoint, list_checkpoints, look
-from darumeru.training.curve import CURVE, Point, add_point, read_curve, scores_of
 from darumeru.training.kept_engine import KeptEngine
 
 # Looks at a folder that stays as it is, and still no model, before it is called broken.
@@ -108,7 +108,7 @@ class Watcher:
 
     def _next(self) -> Checkpoint | None:
         """The first checkpoint that is whole, as far as files show."""
-        from darumeru.engines.model_files import find_model
+        from darumeru.models.model_files import find_model
 
         for one in self._candidates():
             seen, now = self._looks.get(one.path), look(one.path)

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.models.token_bytes import TokenTable
 from lep_plugins.conversion import ConversionMatrix, Origin
 from lep_plugins.initialization.rows import Fresh, Ids, OldRows, weighted_rows
 from lep_plugins.initialization.task import Task
-from lep_plugins.token_bytes import TokenTable
 from lep_plugins.vocabulary.corpus import Corpus
 
 SUPPORT, SHARE = 24, 0.9

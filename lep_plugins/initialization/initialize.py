@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lep_plugins.checkpoint import (
+from darumeru.models.checkpoint import (
     Checkpoint,
     Progress,
     Replacement,
@@ -19,11 +19,11 @@ from lep_plugins.checkpoint import (
     with_vocab_size,
     write_checkpoint,
 )
+from darumeru.models.token_bytes import TokenTable, backend
 from lep_plugins.conversion import conversion_matrix
 from lep_plugins.initialization.registry import initializer
 from lep_plugins.initialization.rows import Fresh, OldRows, assembled
 from lep_plugins.initialization.task import Task
-from lep_plugins.token_bytes import TokenTable, backend
 from lep_plugins.vocabulary.folder import find_model, load_auto_tokenizer, open_model_tokenizer, rows_for
 from lep_plugins.vocabulary.renumber import renumbered
 

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from darumeru.errors import UserError
-from lep_plugins.checkpoint import open_checkpoint
+from darumeru.core.errors import UserError
+from darumeru.models.checkpoint import open_checkpoint
 from lep_plugins.conversion import Origin
 from lep_plugins.initialization.rows import Fresh, Ids, OldRows, weighted_rows
 from lep_plugins.initialization.task import Task

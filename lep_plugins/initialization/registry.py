@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from darumeru.errors import UserError, near_names
+from darumeru.core.errors import UserError, near_names
 from lep_plugins.initialization.cw2v import cw2v
 from lep_plugins.initialization.mean import mean
 from lep_plugins.initialization.multivariate import multivariate

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from darumeru.errors import UserError
-from lep_plugins.checkpoint import Checkpoint
+from darumeru.core.errors import UserError
+from darumeru.models.checkpoint import Checkpoint
 from lep_plugins.conversion import ConversionMatrix, Origin
 
 Ids = npt.NDArray[np.int64]

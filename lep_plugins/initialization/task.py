@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from darumeru.models.token_bytes import TokenTable
 from lep_plugins.conversion import ConversionMatrix
 from lep_plugins.initialization.rows import Fresh, OldRows
-from lep_plugins.token_bytes import TokenTable
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from darumeru.errors import UserError
-from lep_plugins.checkpoint import Replacement, TensorEntry
-from lep_plugins.checkpoint_read import CHUNK_BYTES, FLOAT_DTYPES, check_finite, read_rows
+from darumeru.core.errors import UserError
+from darumeru.models.checkpoint import Replacement, TensorEntry
+from darumeru.models.checkpoint_read import CHUNK_BYTES, FLOAT_DTYPES, check_finite, read_rows
 from lep_plugins.propagation.models import Trio
 from lep_plugins.propagation.rows import blocks
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from darumeru.errors import UserError
-from lep_plugins.checkpoint import Replacement, TensorEntry, read_json
-from lep_plugins.checkpoint_folder import Checkpoint
-from lep_plugins.checkpoint_names import HEADS
-from lep_plugins.checkpoint_read import SINGLE, read_rows, read_shard
+from darumeru.core.errors import UserError
+from darumeru.models.checkpoint import Replacement, TensorEntry, read_json
+from darumeru.models.checkpoint_folder import Checkpoint
+from darumeru.models.checkpoint_names import HEADS
+from darumeru.models.checkpoint_read import SINGLE, read_rows, read_shard
 from lep_plugins.propagation.rows import LowRankRows, Rows, StoredRows, blocks
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

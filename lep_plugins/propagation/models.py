@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from darumeru.errors import UserError
-from lep_plugins.checkpoint import Checkpoint, Replacement, open_checkpoint
+from darumeru.core.errors import UserError
+from darumeru.models.checkpoint import Checkpoint, Replacement, open_checkpoint
+from darumeru.models.token_bytes import TokenTable, load_tokenizer
 from lep_plugins.propagation.lora import Adapter, is_adapter, open_adapter
 from lep_plugins.propagation.rows import Rows, StoredRows
-from lep_plugins.token_bytes import TokenTable, load_tokenizer
 from lep_plugins.vocabulary.folder import find_model
 
 EMBEDDING, HEAD = "embedding", "head"

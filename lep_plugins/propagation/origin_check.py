@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from lep_plugins.conversion import Origin
 from lep_plugins.propagation.models import Trio
 from lep_plugins.propagation.relation import Relation

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from lep_plugins.checkpoint import (
+from darumeru.models.checkpoint import (
     Progress,
     Replacement,
     check_memory,

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.models.token_bytes import Special, TokenTable
 from lep_plugins.conversion import ConversionMatrix, Origin, conversion_matrix
 from lep_plugins.propagation.models import EMBEDDING, Model, Trio
 from lep_plugins.propagation.rows import Ids
 from lep_plugins.propagation.solve import Problem
 from lep_plugins.propagation.special_tokens import AddedToken, added_tokens, named_tokens
-from lep_plugins.token_bytes import Special, TokenTable
 
 ROW_MULTIPLE = 64
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from darumeru.errors import UserError
-from lep_plugins.checkpoint import read_json
+from darumeru.core.errors import UserError
+from darumeru.models.checkpoint import read_json
+from darumeru.models.token_bytes import load_tokenizer
 from lep_plugins.propagation.relation import Relation
 from lep_plugins.propagation.special_tokens import LISTED, NAMED, special_map
-from lep_plugins.token_bytes import load_tokenizer
 
 FROM_TARGET = ("chat_template", "model_max_length", "padding_side", "truncation_side", "response_schema")
 """Settings of tokenizer_config.json that belong to how the model is used, not to how text is cut."""

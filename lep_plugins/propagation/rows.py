@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lep_plugins.checkpoint_read import TensorEntry, check_finite, float_dtype, gather_rows, read_rows
+from darumeru.models.checkpoint_read import TensorEntry, check_finite, float_dtype, gather_rows, read_rows
 
 Ids = npt.NDArray[np.int64]
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lep_plugins.checkpoint import read_json
+from darumeru.models.checkpoint import read_json
 
 NAMED = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
 LISTED = ("additional_special_tokens", "extra_special_tokens")

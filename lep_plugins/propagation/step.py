@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from darumeru.adaptation.protocols import Candidate, StepContext
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from lep_plugins.propagation.methods import find_method
 from lep_plugins.propagation.pipeline import propagate
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from darumeru.adaptation.protocols import Candidate, StepContext
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from lep_plugins.vocabulary.corpus import Corpus
 
 SPECIAL = ("<|begin|>", "<|end|>", "<|pad|>", "<|system|>", "<|user|>", "<|assistant|>")

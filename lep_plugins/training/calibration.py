@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from darumeru.adaptation.protocols import Candidate, StepContext
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from lep_plugins.training.conversations import Conversation, read_conversations, write_conversations
 from lep_plugins.training.copy_tasks import CopyTasks
 from lep_plugins.training.filters import Filter, make_filters
@@ -87,8 +87,8 @@ class Calibration:
 
     def check(self, context: StepContext, candidate: Candidate) -> None:
         """Everything that can be known to fail before heavy work; see `run`."""
-        from darumeru.engines.model_files import find_model
-        from lep_plugins.checkpoint import open_checkpoint
+        from darumeru.models.checkpoint import open_checkpoint
+        from darumeru.models.model_files import find_model
         from lep_plugins.vocabulary.corpus import Corpus
 
         if self.copies:
@@ -106,8 +106,8 @@ class Calibration:
         raise NotImplementedError
 
     def _write_data(self, context: StepContext, candidate: Candidate, data: Path) -> None:
+        from darumeru.core.files import to_json, write_atomically
         from darumeru.prompts.builder import load_tokenizer
-        from darumeru.runs.files import to_json, write_atomically
         from lep_plugins.vocabulary.corpus import Corpus
 
         kept, told = self.conversations(context, data)

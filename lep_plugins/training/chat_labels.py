@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from darumeru.engines.request import Message
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.core.message import Message
 from darumeru.prompts.builder import PromptBuilder
 
 IGNORED = -100

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from darumeru.engines.request import Message
-from darumeru.errors import UserError
-from darumeru.runs.files import content_hash, write_atomically
+from darumeru.core.errors import UserError
+from darumeru.core.files import content_hash, write_atomically
+from darumeru.core.message import Message
 
 ROLES = {"system": "system", "user": "user", "assistant": "assistant", "human": "user", "bot": "assistant"}
 """Role names in files -> roles of chat templates ("bot" is what saiga_scored and its kin write)."""

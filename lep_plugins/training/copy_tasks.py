@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from darumeru.engines.request import Message
-from darumeru.errors import UserError, near_names
+from darumeru.core.errors import UserError, near_names
+from darumeru.core.message import Message
 from lep_plugins.training.conversations import Conversation
 
 REQUESTS = {

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from darumeru.adaptation.protocols import Candidate, StepContext
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.models.model_folder import load_model, save_model
 from darumeru.prompts.builder import load_tokenizer
 from lep_plugins.training.chat_labels import ChatLabeller
 from lep_plugins.training.conversations import Conversation, read_conversations
 from lep_plugins.training.copy_tasks import CopyTasks
-from lep_plugins.training.model_folder import load_model, save_model
 from lep_plugins.training.training_loop import IGNORED, Batch, LoopSettings, TrainingLoop
 from lep_plugins.vocabulary.corpus import Corpus
 

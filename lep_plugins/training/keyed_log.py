@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from darumeru.errors import UserError
-from darumeru.runs.files import write_atomically
+from darumeru.core.errors import UserError
+from darumeru.core.files import write_atomically
 
 SCHEMA = 1
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from lep_plugins.checkpoint import Checkpoint, Replacement, TensorEntry, open_checkpoint, write_checkpoint
-from lep_plugins.checkpoint_read import float_dtype
+from darumeru.models.checkpoint import Checkpoint, Replacement, TensorEntry, open_checkpoint, write_checkpoint
+from darumeru.models.checkpoint_read import float_dtype
 from lep_plugins.propagation.lora import Adapter, open_adapter
 from lep_plugins.propagation.rows import Rows, blocks
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 
 Layers = Literal["all", "first_last"]
 Saved = Literal["embedding", "head"]
@@ -32,7 +32,7 @@ def adapted_model(folder: Path, parts: AdaptedParts, dtype: str, seed: int) -> A
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from lep_plugins.checkpoint import open_checkpoint
+    from darumeru.models.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(folder)
     model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=getattr(torch, dtype))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from lep_plugins.training.chat_labels import ChatLabeller
 from lep_plugins.training.conversations import Conversation
 from lep_plugins.training.lora_model import AdaptedParts, Layers, Saved, adapted_model
@@ -236,7 +236,7 @@ class LoraTrained:
         return [(step, path) for step, path in found if step < self.steps]
 
     def write(self) -> None:
-        from darumeru.runs.files import to_json, write_atomically
+        from darumeru.core.files import to_json, write_atomically
 
         value = {"schema": 1, "steps": self.steps, "losses": list(self.losses), "left_out": dict(self.left_out)}
         write_atomically(self.folder / "finished.json", to_json(value))

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from darumeru.errors import UserError
-from darumeru.runs.files import to_json, write_atomically
+from darumeru.core.errors import UserError
+from darumeru.core.files import to_json, write_atomically
 
 IntArray = npt.NDArray[np.int64]
 BLOCKS, ABOUT = "blocks.bin", "blocks.json"

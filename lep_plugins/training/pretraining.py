@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from darumeru.adaptation.protocols import Candidate, StepContext
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.core.files import content_hash
+from darumeru.models.model_folder import load_model, save_model
 from darumeru.prompts.builder import load_tokenizer
-from darumeru.runs.files import content_hash
-from lep_plugins.training.model_folder import load_model, save_model
 from lep_plugins.training.packing import PackedCorpus, pack
 from lep_plugins.training.trained_parameters import Trained, check_trained, choose
 from lep_plugins.training.training_loop import Batch, LoopSettings, TrainingLoop
@@ -61,7 +61,7 @@ class Pretrain:
         for name in ("learning_rate", "batch_size", "micro_batch", "block", "epochs", "save_every"):
             if getattr(self, name) <= 0:
                 raise UserError(f"{name} must be above 0, not {getattr(self, name)}", self.name)
-        from darumeru.engines.model_files import find_model
+        from darumeru.models.model_files import find_model
 
         context = find_model(str(model)).context_length
         if context is not None and self.block > context:

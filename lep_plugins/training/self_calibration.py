@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from darumeru.adaptation.protocols import Candidate, StepContext
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from lep_plugins.training.calibration import Calibration, require_some
 from lep_plugins.training.conversations import Conversation, read_prompts, write_conversations
 from lep_plugins.training.filters import run_filters

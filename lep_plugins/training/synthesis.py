@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from darumeru.core.errors import RunFailed, UserError
 from darumeru.engines import Engine, EngineDied, EngineOptions, Generate, Request, engine_registry, load_engine
-from darumeru.engines.model_files import find_model
-from darumeru.errors import RunFailed, UserError
+from darumeru.models.model_files import find_model
 from darumeru.prompts.builder import PromptBuilder, load_tokenizer
 from lep_plugins.training.conversations import Conversation
 from lep_plugins.training.keyed_log import KeyedLog

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 
 Trained = Literal["embeddings", "edges", "lora", "full"]
 EDGE = 2

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from darumeru.errors import RunFailed, UserError
-from darumeru.runs.files import write_atomically
+from darumeru.core.errors import RunFailed, UserError
+from darumeru.core.files import write_atomically
 from lep_plugins.training.delayed_stop import DelayedStop
 from lep_plugins.training.trained_parameters import Masters
 

@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from darumeru.errors import UserError
-from lep_plugins.token_bytes import SPACE_MARK, to_byte_level
+from darumeru.core.errors import UserError
+from darumeru.models.token_bytes import SPACE_MARK, to_byte_level
 from lep_plugins.vocabulary.corpus import Normalization
 from lep_plugins.vocabulary.description import Description
 from lep_plugins.vocabulary.pipeline import BYTE_PIECES, RUNS, Pipeline, arranged, described, uncovered, with_runs

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 
 Normalization = Literal["NFC", "NFKC"]
 Advance = Callable[[int], None]

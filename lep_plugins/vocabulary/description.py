@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from lep_plugins.token_bytes import TokenTable, backend
+from darumeru.models.token_bytes import TokenTable, backend
 
 Merge = tuple[str, str]
 

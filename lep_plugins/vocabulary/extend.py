@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.models.token_bytes import SPACE_MARK, TokenTable, from_byte_level, to_byte_level
 from lep_plugins.conversion import Segmenter
-from lep_plugins.token_bytes import SPACE_MARK, TokenTable, from_byte_level, to_byte_level
 from lep_plugins.vocabulary.description import Description, Merge
 from lep_plugins.vocabulary.merging import Merging
 from lep_plugins.vocabulary.script import CYRILLIC_LETTER, Script, cyrillic_merge

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from darumeru.errors import UserError
-from lep_plugins.checkpoint_output import appearing_folder, sync
-from lep_plugins.checkpoint_read import read_json
+from darumeru.core.errors import UserError
+from darumeru.models.checkpoint_output import appearing_folder, sync
+from darumeru.models.checkpoint_read import read_json
 from lep_plugins.conversion import ConversionMatrix, conversion_matrix
 from lep_plugins.vocabulary.description import Description
 
@@ -77,7 +77,7 @@ def load_auto_tokenizer(folder: Path, config: Any = None) -> Any:
 def open_model_tokenizer(model: str | Path) -> ModelTokenizer:
     """Read the tokenizer of a model folder or Hub model. UserError: see `find_model`, `load_auto_tokenizer` and
     `tokenizer_kind`."""
-    from lep_plugins.checkpoint_names import text_config
+    from darumeru.models.checkpoint_names import text_config
 
     folder = find_model(model)
     loaded = load_auto_tokenizer(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from lep_plugins.vocabulary.description import Description
 from lep_plugins.vocabulary.extend import extend
 from lep_plugins.vocabulary.prune import count_tokens, prune

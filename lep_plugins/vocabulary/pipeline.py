@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from lep_plugins.token_bytes import SPACE_MARK
+from darumeru.models.token_bytes import SPACE_MARK
 from lep_plugins.vocabulary.corpus import Normalization
 from lep_plugins.vocabulary.description import Description, Merge
 

@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from lep_plugins.vocabulary.description import Description, Merge
 
 BATCH = 256

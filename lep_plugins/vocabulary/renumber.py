@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lep_plugins.token_bytes import TokenTable
+from darumeru.models.token_bytes import TokenTable
 
 NAMED = ("_token_id", "_token_ids")
 LISTS = ("suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "forced_decoder_ids", "sequence_bias")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lep_plugins.token_bytes import Special, TokenTable
+from darumeru.models.token_bytes import Special, TokenTable
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class _Scheme:
         say: Callable[[str], None] | None = None,
     ) -> Path:
         """Write the new tokenizer folder, with its vocabulary delta, to `output`. texts: instead of the corpus."""
-        from lep_plugins.checkpoint_output import check_output
+        from darumeru.models.checkpoint_output import check_output
 
         check_output(output)
         opened = texts or Corpus.of(self.corpus, self.field).texts

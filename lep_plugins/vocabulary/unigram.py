@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 
-from lep_plugins.token_bytes import SPACE_MARK
+from darumeru.models.token_bytes import SPACE_MARK
 from lep_plugins.vocabulary.bpe import COVERAGE, LONGEST, Texts, room
 from lep_plugins.vocabulary.corpus import Normalization
 from lep_plugins.vocabulary.description import Description

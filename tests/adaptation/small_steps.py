@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from darumeru.adaptation.protocols import Candidate, StepContext
-from darumeru.engines.request import Answer, Request
+from darumeru.core.answer import Answer
+from darumeru.core.errors import UserError
+from darumeru.engines.request import Request
 from darumeru.engines.transformers_engine import TransformersEngine
-from darumeru.errors import UserError
 
 HOLD = "DARUMERU_TEST_HOLD"
 """Names a folder: while it holds a file `hold`, steps and the engine write `waiting-<where>` into it and wait."""

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from darumeru.adaptation.board import Board, board_json
 from darumeru.adaptation.pipeline import Pipeline
 from darumeru.adaptation.recipe import load_recipe
 from darumeru.cli.adapt_progress import AdaptProgress
-from darumeru.errors import RunFailed, UserError
+from darumeru.core.errors import RunFailed, UserError
+from darumeru.leaderboard.adaptation_board import Board, board_json
 from darumeru.runs.run import load_run
 from tests.adaptation.conftest import write_recipe
 from tests.adaptation.small_steps import COUNTER, HOLD

@@ -9,7 +9,7 @@ import pytest
 
 from darumeru.adaptation.recipe import load_recipe
 from darumeru.adaptation.variants import Ref, expand
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from tests.adaptation.conftest import write_recipe
 
 pytestmark = pytest.mark.usefixtures("small_steps")

@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 
 from darumeru.adaptation.registry import step_registry
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 
 OWN = {
     "vocab_bpe", "vocab_unigram", "vocab_extend", "vocab_optimize", "vocab_trim", "lep", "base_model", "pretrain",

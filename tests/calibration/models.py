@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from darumeru.adaptation.protocols import StepContext
-from darumeru.engines.request import Message
+from darumeru.core.message import Message
 from lep_plugins.training.conversations import Conversation
 from lep_plugins.training.lora_training import LoraTraining
 from tests.tiny_models import make_model

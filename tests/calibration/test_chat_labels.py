@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darumeru.engines.request import Message
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.core.message import Message
 from darumeru.prompts.builder import load_tokenizer
 from lep_plugins.training.chat_labels import IGNORED, ChatLabeller
 from lep_plugins.training.conversations import Conversation

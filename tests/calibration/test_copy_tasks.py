@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from lep_plugins.training.copy_tasks import REQUESTS, CopyTasks
 
 TASKS = CopyTasks(count=20, min_tokens=10, max_tokens=40)

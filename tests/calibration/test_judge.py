@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from darumeru.errors import RunFailed, UserError
+from darumeru.core.errors import RunFailed, UserError
 from lep_plugins.training.filters import run_filters
 from lep_plugins.training.filters.judge import FAILED, UNREADABLE, JudgeFilter, read_scores
 from tests.calibration.judge_server import SAID, JudgeServer, judge_server

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from lep_plugins.training.lora_merging import merge_adapter
 from lep_plugins.training.lora_training import newest_checkpoint
 from tests.calibration.models import chat_model, pairs, silent, training

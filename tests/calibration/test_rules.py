@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from lep_plugins.training.filters import filter_registry, make_filters, run_filters
 from lep_plugins.training.filters.rules import RulesFilter, has_loop, letter_share, repeated_share
 from tests.calibration.models import pair, silent

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from darumeru.adaptation.protocols import Candidate, Step
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from lep_plugins.training.conversations import read_conversations
 from lep_plugins.training.instruction_calibration import InstructionCalibration
 from lep_plugins.training.keyed_log import KeyedLog

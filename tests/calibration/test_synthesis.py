@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from darumeru.core.errors import RunFailed, UserError
 from darumeru.engines import Answer, EngineDied, Request
-from darumeru.errors import RunFailed, UserError
 from lep_plugins.training.conversations import Conversation, read_prompts
 from lep_plugins.training.keyed_log import KeyedLog
 from lep_plugins.training.synthesis import CUT, UNANSWERED, Synthesis

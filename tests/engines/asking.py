@@ -6,10 +6,10 @@ import math
 import random
 from collections.abc import Sequence
 
-from darumeru.engines import Answer, Choice, Continue, Engine, Generate, Request
+from darumeru.engines import Answer, Engine, Generate, LogLikelihood, MultipleChoice, Request
 
 VOCABULARY = 600
-LETTERS = Choice(("A", "B", "C"), ((36, 341), (37,), (38,)))
+LETTERS = MultipleChoice(("A", "B", "C"), ((36, 341), (37,), (38,)))
 
 
 class Prompts:
@@ -33,16 +33,16 @@ def mixed(seed: int) -> list[Request]:
     share contexts of lengths around vLLM's block of 128 tokens, duplicates, and ones that begin alike."""
     prompts = Prompts(seed)
     every = tuple(range(300))
-    requests = [Request(prompts.prompt(40), Choice(tuple(map(str, every)), tuple((n,) for n in every)))]
+    requests = [Request(prompts.prompt(40), MultipleChoice(tuple(map(str, every)), tuple((n,) for n in every)))]
     for length in (3, 10, 127, 128, 129, 256):
         requests.append(Request(prompts.prompt(length), LETTERS))
-        requests.append(Request(prompts.prompt(length), Choice(("x", "y"), ((5, 6), (7,)), top_k=50)))
+        requests.append(Request(prompts.prompt(length), MultipleChoice(("x", "y"), ((5, 6), (7,)), top_k=50)))
         requests.append(Request(prompts.prompt(length), Generate(16)))
         requests.append(Request(prompts.prompt(length), Generate(16, ("а", "e", "\n"))))
         context = prompts.prompt(length)
         continuations = [prompts.ids(count) for count in (0, 1, 2, 3, 40, 300)]
         continuations += [continuations[-1], continuations[-1] + (9, 8, 7), (*continuations[-1][:200], 9, 8, 7)]
-        requests += [Request(context, Continue(each)) for each in continuations]
+        requests += [Request(context, LogLikelihood(each)) for each in continuations]
     return prompts.shuffled(requests)
 
 

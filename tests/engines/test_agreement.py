@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from darumeru.engines import Continue, Engine, EngineOptions, Generate, Request, load_engine
+from darumeru.engines import Engine, EngineOptions, Generate, LogLikelihood, Request, load_engine
 from tests.engines.asking import LETTERS, Prompts, answers, assert_same, mixed
 from tests.tiny_models import make_model, make_tokenizer
 
@@ -42,7 +42,7 @@ def test_the_answers_differ_between_prompts(reference: Engine) -> None:
 def test_prompt_and_continuation_may_fill_the_context(vllm_engine: Engine, reference: Engine, total: int) -> None:
     prompts = Prompts(4)
     context = prompts.prompt(2000)
-    requests = [Request(context, Continue(prompts.ids(total - 2000))), Request(prompts.prompt(total - 1), LETTERS)]
+    requests = [Request(context, LogLikelihood(prompts.ids(total - 2000))), Request(prompts.prompt(total - 1), LETTERS)]
     assert_same(answers(vllm_engine, requests), answers(reference, requests), 1e-3)
 
 
@@ -51,7 +51,7 @@ def test_what_does_not_fit_is_an_error_and_the_others_are_answered(vllm_engine: 
     context = prompts.prompt(2000)
     requests = [
         Request(prompts.prompt(2048), LETTERS),
-        Request(context, Continue(prompts.ids(49))),
+        Request(context, LogLikelihood(prompts.ids(49))),
         Request((), Generate(4)),
         Request(prompts.prompt(5), LETTERS),
     ]

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from darumeru.core.errors import UserError
 from darumeru.engines import Engine, EngineOptions, engine_registry, load_engine
-from darumeru.errors import UserError
 
 
 def test_an_unknown_engine_names_the_nearest() -> None:

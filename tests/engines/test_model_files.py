@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from darumeru.engines import weight_files
-from darumeru.engines.model_files import find_model, fingerprint_folder
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.models import weight_files
+from darumeru.models.model_files import find_model, fingerprint_folder
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ def test_adapters(model: Path, tmp_path: Path) -> None:
 
 def test_nothing_heavy_is_imported(tiny_model: Path) -> None:
     code = (
-        "import sys; from darumeru.engines.model_files import find_model\n"
+        "import sys; from darumeru.models.model_files import find_model\n"
         "find_model(sys.argv[1])\n"
         "print(sorted({'torch', 'transformers', 'vllm', 'numpy', 'huggingface_hub'} & set(sys.modules)))"
     )

@@ -17,8 +17,17 @@ from typing import Any
 import httpx
 import pytest
 
-from darumeru.engines import Choice, Continue, EngineDied, EngineOptions, Generate, Message, Request, load_engine
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.engines import (
+    EngineDied,
+    EngineOptions,
+    Generate,
+    LogLikelihood,
+    Message,
+    MultipleChoice,
+    Request,
+    load_engine,
+)
 from tests.engines.asking import LETTERS, Prompts, answers, assert_same, mixed
 
 ASK = (Message("user", "Кто спит на окне?"),)
@@ -54,19 +63,19 @@ def server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def test_a_vllm_server_says_what_the_engine_says(server: str, tiny_model: Path, vllm_engine: Any) -> None:
     """With token ids everything is exact. top_k is asked within the server's own most probable 20 tokens."""
     engine: Any = load_engine("openai", EngineOptions(model=server, tokenizer=str(tiny_model)))
-    assert engine.capabilities == {"choice", "generate", "continue"} and engine.limits == ()
+    assert engine.capabilities == {"multiple_choice", "generate", "loglikelihood"} and engine.limits == ()
     assert engine.max_model_len == 2048
     requests = [request for request in mixed(60) if getattr(request.kind, "top_k", None) is None]
-    requests += [Request(Prompts(61).prompt(9), Choice(("x", "y"), ((5, 6), (7,)), top_k=20))]
+    requests += [Request(Prompts(61).prompt(9), MultipleChoice(("x", "y"), ((5, 6), (7,)), top_k=20))]
     expected = answers(vllm_engine, requests)
     assert_same(answers(engine, requests), expected, 1e-3)
-    too_many = Request(Prompts(61).prompt(9), Choice(("x",), ((5,),), top_k=50))
+    too_many = Request(Prompts(61).prompt(9), MultipleChoice(("x",), ((5,),), top_k=50))
     assert answers(engine, [too_many])[0].error == "the server: the top 50 tokens are asked for, the server gives 20"
     # What a server without these abilities would get: the same numbers another way.
     engine.dialect.named = False
     assert_same(answers(engine, requests), expected, 1e-3)
     engine.dialect.prompt_scores = "echo"
-    scored = [request for request in requests if isinstance(request.kind, Continue)]
+    scored = [request for request in requests if isinstance(request.kind, LogLikelihood)]
     assert_same(answers(engine, scored), answers(vllm_engine, scored), 1e-3)
     engine.dialect.returns_ids = False
     text = answers(engine, [Request(Prompts(62).prompt(9), Generate(6))])[0]
@@ -82,7 +91,7 @@ def test_without_a_tokenizer_messages_are_sent(server: str, tiny_model: Path, vl
     from transformers import AutoTokenizer
 
     engine: Any = load_engine("openai", EngineOptions(model=server))
-    assert engine.capabilities == {"choice", "generate"}
+    assert engine.capabilities == {"multiple_choice", "generate"}
     assert engine.limits == (
         "no extractive summarization and no token counts without --tokenizer",
         "choice probabilities limited to the server's top 20 tokens",
@@ -95,8 +104,8 @@ def test_without_a_tokenizer_messages_are_sent(server: str, tiny_model: Path, vl
     opened = tokenizer.encode("<|bos|><|start|>user\nКто спит на окне?<|eos|>\n<|start|>assistant\nОтвет:")[1:]
     next_token = answers(vllm_engine, [Request(tuple(opened), Generate(1))])[0]
     best = tokenizer.decode(next_token.tokens).strip()
-    exact = answers(vllm_engine, [Request(tuple(opened), Choice(("best",), (next_token.tokens,)))])[0]
-    got = answers(engine, [Request((), Choice((best, "☃"), ((), ())), messages=OPEN)])[0].probabilities
+    exact = answers(vllm_engine, [Request(tuple(opened), MultipleChoice(("best",), (next_token.tokens,)))])[0]
+    got = answers(engine, [Request((), MultipleChoice((best, "☃"), ((), ())), messages=OPEN)])[0].probabilities
     assert got is not None and exact.probabilities is not None
     assert got[best] == pytest.approx(exact.probabilities["best"], rel=1e-3)
     assert got["☃"] == 0
@@ -209,7 +218,7 @@ def test_missing_abilities_are_said_at_the_start(misbehaving: Any, tiny_model: P
 
     server = misbehaving(completions)
     engine: Any = load_engine("openai", EngineOptions(model=server.url, tokenizer=str(tiny_model), extra=FAST))
-    assert engine.capabilities == {"choice", "generate"}
+    assert engine.capabilities == {"multiple_choice", "generate"}
     assert engine.limits == (
         "the server gives no log-probabilities of prompt tokens: no extractive summarization",
         "choice probabilities limited to the server's top 5 tokens",

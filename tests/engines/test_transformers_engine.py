@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from darumeru.engines import Choice, Continue, EngineDied, EngineOptions, Generate, Request, load_engine
+from darumeru.core.errors import UserError
+from darumeru.engines import EngineDied, EngineOptions, Generate, LogLikelihood, MultipleChoice, Request, load_engine
 from darumeru.engines.transformers_engine import TransformersEngine
-from darumeru.errors import UserError
 from tests.engines.asking import LETTERS, Prompts, answers, assert_same, mixed
 from tests.tiny_models import make_tokenizer
 
@@ -32,15 +32,15 @@ def test_scores_are_those_of_a_plain_forward_pass(model: torch.nn.Module) -> Non
     prompts = Prompts(40)
     requests = [Request(prompts.prompt(length), LETTERS) for length in (2, 5, 70)]
     context = prompts.prompt(50)
-    requests += [Request(context, Continue(prompts.ids(length))) for length in (1, 2, 9, 30)]
+    requests += [Request(context, LogLikelihood(prompts.ids(length))) for length in (1, 2, 9, 30)]
     for request, answer in zip(requests, answers(engine, requests), strict=True):
-        if isinstance(request.kind, Choice):
+        if isinstance(request.kind, MultipleChoice):
             last = _logprobs(model, list(request.prompt))[-1]
             expected = [max(float(last[token]) for token in ids) for ids in LETTERS.token_ids]
             assert answer.probabilities is not None
             got = [math.log(value) for value in answer.probabilities.values()]
         else:
-            assert isinstance(request.kind, Continue) and answer.logprobs is not None
+            assert isinstance(request.kind, LogLikelihood) and answer.logprobs is not None
             rows = _logprobs(model, [*request.prompt, *request.kind.continuation])[len(request.prompt) - 1 :]
             expected = [float(rows[at, token]) for at, token in enumerate(request.kind.continuation)]
             got = list(answer.logprobs)
@@ -69,7 +69,7 @@ def test_only_the_top_k_count(model: torch.nn.Module) -> None:
     engine = TransformersEngine.from_model(model.eval(), make_tokenizer(), 2048)
     prompt = Prompts(43).prompt(20)
     ranked = _logprobs(model, list(prompt))[-1].argsort(descending=True).tolist()
-    choice = Choice(("third", "fourth"), ((ranked[2],), (ranked[3],)), top_k=3)
+    choice = MultipleChoice(("third", "fourth"), ((ranked[2],), (ranked[3],)), top_k=3)
     got = answers(engine, [Request(prompt, choice)])[0].probabilities
     assert got is not None and got["third"] > 0 and got["fourth"] == 0
 

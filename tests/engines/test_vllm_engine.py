@@ -14,9 +14,9 @@ import numpy
 import pytest
 import torch
 
-from darumeru.engines import Choice, Continue, EngineDied, EngineOptions, Generate, Request, load_engine
+from darumeru.core.errors import UserError
+from darumeru.engines import EngineDied, EngineOptions, Generate, LogLikelihood, MultipleChoice, Request, load_engine
 from darumeru.engines.vllm_setup import engine_args
-from darumeru.errors import UserError
 from tests.engines.asking import LETTERS, Prompts, answers, assert_same, mixed
 from tests.tiny_models import make_model
 
@@ -58,7 +58,7 @@ def test_shared_contexts_are_computed_once(vllm_engine: Any) -> None:
 
     scheduler.schedule = counting
     try:
-        answers(vllm_engine, [Request(context, Continue(prompts.ids(10))) for _ in range(16)])
+        answers(vllm_engine, [Request(context, LogLikelihood(prompts.ids(10))) for _ in range(16)])
     finally:
         del scheduler.schedule
     assert 1024 <= scheduled < 1024 + 16 * (128 + 10)
@@ -102,10 +102,10 @@ def test_nan_is_an_error_and_never_a_number(tmp_path: Path) -> None:
     prompts = Prompts(25)
     requests = [
         Request(prompts.prompt(9), LETTERS),
-        Request(prompts.prompt(9), Choice(("x",), ((5,),), top_k=5)),
+        Request(prompts.prompt(9), MultipleChoice(("x",), ((5,),), top_k=5)),
         Request(prompts.prompt(9), Generate(5)),
-        Request(prompts.prompt(9), Continue(prompts.ids(1))),
-        Request(prompts.prompt(9), Continue(prompts.ids(5))),
+        Request(prompts.prompt(9), LogLikelihood(prompts.ids(1))),
+        Request(prompts.prompt(9), LogLikelihood(prompts.ids(5))),
     ]
     for name in ("transformers", "vllm"):
         engine = load_engine(name, EngineOptions(model=str(model)))
@@ -140,7 +140,7 @@ def test_half_precision_logits_do_not_tie(tmp_path: Path) -> None:
     """A bfloat16 model gets a float32 head: far fewer equal scores than bfloat16 has room for."""
     model = make_model(tmp_path / "model", dtype="bfloat16")
     every = tuple(range(120))
-    choice = Choice(tuple(map(str, every)), tuple((n,) for n in every))
+    choice = MultipleChoice(tuple(map(str, every)), tuple((n,) for n in every))
     request = Request(Prompts(26).prompt(30), choice)
     for name in ("vllm", "transformers"):
         engine = load_engine(name, EngineOptions(model=str(model)))

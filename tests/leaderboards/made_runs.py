@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from darumeru.engines.request import Answer
-from darumeru.runs.files import content_hash
+from darumeru.core.answer import Answer
+from darumeru.core.files import content_hash
+from darumeru.core.row import SampleRow
 from darumeru.runs.manifest import write_manifest
-from darumeru.runs.row import SampleRow
 from darumeru.runs.score import score_run
 from darumeru.runs.store import SampleStore
 
 
-def chosen(task: str, id: str, gold: str, said: str, prompt: str = "Вопрос?", **more: Any) -> SampleRow:
+def chosen(task: str, id: str, target: str, said: str, prompt: str = "Вопрос?", **more: Any) -> SampleRow:
     """A sample of which `said` ("A" or "B") got the larger probability."""
     other = "B" if said == "A" else "A"
     answer = Answer(probabilities={said: 0.75, other: 0.125}, seconds=0.5)
-    return SampleRow(task, id, id, f"f{id}", prompt, 9, gold, answer, {}, {"acc": float(gold == said)}, **more)
+    return SampleRow(task, id, id, f"f{id}", prompt, 9, target, answer, {}, {"acc": float(target == said)}, **more)
 
 
 def copied(task: str, id: str, text: str, said: str, prompt: str = "Повтори.", **more: Any) -> SampleRow:
@@ -86,7 +86,7 @@ def _plan(task: str, rows: Sequence[SampleRow], absent: Sequence[str]) -> dict[s
     return {
         "name": task,
         "group": "DaruMERA",
-        "method": "choice",
+        "method": "multiple_choice",
         "metrics": [metric],
         "score": [metric],
         "language": "ru",
@@ -94,7 +94,7 @@ def _plan(task: str, rows: Sequence[SampleRow], absent: Sequence[str]) -> dict[s
         "num_fewshot": 0,
         "limited": False,
         "samples": {row.id: row.fingerprint for row in rows} | dict.fromkeys(absent, "never"),
-        "overlong": [],
+        "too_long": [],
         "data": {},
         "error": None,
         "source": "",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from darumeru.leaderboard.aggregate import make_aggregate
 from darumeru.leaderboard.board import BoardOptions, build_board
 from darumeru.leaderboard.published import load_published

@@ -7,9 +7,9 @@ import xml.etree.ElementTree as xml
 import pytest
 
 from darumeru.leaderboard.charts import LEFT, RIGHT, Bar, Shape, bar_chart, domain, radar
+from darumeru.leaderboard.curve import Point
 from darumeru.leaderboard.curve_chart import learning_curve
 from darumeru.runs.results import Score
-from darumeru.training.curve import Point
 from tests.leaderboards.browser import HOSTILE
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from darumeru.cli.main import app
-from darumeru.errors import UserError
+from darumeru.cli.main import application
+from darumeru.core.errors import UserError
 from darumeru.leaderboard.comparison import compare
 from darumeru.leaderboard.flips import flipped_samples
 from darumeru.leaderboard.statistics import run_statistics
@@ -71,14 +71,14 @@ def test_stored_statistics_are_those_of_the_samples(tmp_path: Path) -> None:
 def test_json_fits_its_schema(tmp_path: Path) -> None:
     made(tmp_path / "a", 30), made(tmp_path / "b", 10)
     command = ["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json", "--resamples", "100"]
-    result = CliRunner().invoke(app, command)
+    result = CliRunner().invoke(application(), command)
     assert result.exit_code == 0, result.output
     schema = json.loads(SCHEMA.read_text("utf-8"))
     jsonschema.Draft202012Validator(schema).validate(json.loads(result.stdout))
 
 
 def failing(*folders: Path) -> str:
-    result = CliRunner().invoke(app, ["compare", *map(str, folders), "--resamples", "10"])
+    result = CliRunner().invoke(application(), ["compare", *map(str, folders), "--resamples", "10"])
     assert isinstance(result.exception, UserError) and "\n" not in result.exception.line()
     return result.exception.line()
 
@@ -101,10 +101,10 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
 
 def test_the_command_lists_flips_and_says_what_differs(tmp_path: Path) -> None:
     a, b = made(tmp_path / "a", 30), made(tmp_path / "b", 10, limit=60)
-    refused = CliRunner().invoke(app, ["compare", str(a), str(b)], standalone_mode=False)
+    refused = CliRunner().invoke(application(), ["compare", str(a), str(b)], standalone_mode=False)
     assert isinstance(refused.exception, UserError) and "limit: null, 60" in refused.exception.line()
     done = CliRunner().invoke(
-        app, ["compare", str(a), str(b), "--allow-different", "--flips", "demo", "--resamples", "500"]
+        application(), ["compare", str(a), str(b), "--allow-different", "--flips", "demo", "--resamples", "500"]
     )
     assert done.exit_code == 0, done.output
     assert "differs: limit: null, 60" in done.stdout

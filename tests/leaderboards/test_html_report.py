@@ -197,7 +197,7 @@ def test_texts_can_contain_anything_and_run_nothing(page: Page, tmp_path: Path) 
 
 
 def test_tokens_are_coloured_on_demand(page: Page, tmp_path: Path, tokenizer_folder: Path) -> None:
-    from darumeru.engines.model_files import find_model
+    from darumeru.models.model_files import find_model
     from darumeru.prompts.builder import PromptBuilder, load_tokenizer
 
     tokenizer = load_tokenizer(str(tokenizer_folder))

@@ -88,7 +88,7 @@ def test_a_manifest_edited_by_hand_is_refused(run: Path, report: Report) -> None
 
 def test_answers_edited_by_hand_are_refused(run: Path, report: Report) -> None:
     file = run / "samples" / "darumeru__letters.jsonl"
-    file.write_text(file.read_text(encoding="utf-8").replace('"gold": "A"', '"gold": "B"', 1), encoding="utf-8")
+    file.write_text(file.read_text(encoding="utf-8").replace('"target": "A"', '"target": "B"', 1), encoding="utf-8")
     refused(report(run), "darumeru__letters.jsonl: differs from what results.json was computed from")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from darumeru.leaderboard.manifests import differences
 from darumeru.leaderboard.significance import bootstrap_p, holm, interval_of, mcnemar_p, paired_scores, tied
 from darumeru.metrics.confusion import f1_macro_of_sums, mcc_of_sums
@@ -23,11 +23,11 @@ def accuracy(hits: FloatArray, names: list[str] | None = None) -> Statistic:
 
 
 def confusion(
-    gold: FloatArray, picked: FloatArray, classes: int, combine: Callable[[FloatArray], FloatArray]
+    target: FloatArray, picked: FloatArray, classes: int, combine: Callable[[FloatArray], FloatArray]
 ) -> Statistic:
     eye = np.eye(classes)
-    columns = np.concatenate([eye[gold] * (gold == picked)[:, None], eye[gold], eye[picked]], axis=1)
-    return Statistic(tuple(f"r{number:05d}" for number in range(len(gold))), columns, combine)
+    columns = np.concatenate([eye[target] * (target == picked)[:, None], eye[target], eye[picked]], axis=1)
+    return Statistic(tuple(f"r{number:05d}" for number in range(len(target))), columns, combine)
 
 
 def test_all_models_see_the_same_resampled_records() -> None:
@@ -118,9 +118,9 @@ def _clustered(rng: Generator) -> Statistic:
 
 def _confused(combine: Callable[[FloatArray], FloatArray]) -> Callable[[Generator], Statistic]:
     def draw(rng: Generator) -> Statistic:
-        gold = rng.integers(0, 2, 400)
-        picked = np.where(rng.random(400) < 0.7, gold, 1 - gold)
-        return confusion(gold, picked, 2, combine)
+        target = rng.integers(0, 2, 400)
+        picked = np.where(rng.random(400) < 0.7, target, 1 - target)
+        return confusion(target, picked, 2, combine)
 
     return draw
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from lep_plugins.conversion import conversion_matrix
 from lep_plugins.propagation import PropagationReport, propagate
 from tests.lep.texts import ENGLISH, RUSSIAN

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from darumeru.errors import UserError
-from lep_plugins import checkpoint_output
-from lep_plugins.checkpoint import Replacement, open_checkpoint, with_vocab_size, write_checkpoint
-from lep_plugins.checkpoint_output import DirectWriter, appearing_folder, check_disk, check_memory, link_or_copy
-from lep_plugins.checkpoint_read import gather_rows, read_shard, row_chunks
+from darumeru.core.errors import UserError
+from darumeru.models import checkpoint_output
+from darumeru.models.checkpoint import Replacement, open_checkpoint, with_vocab_size, write_checkpoint
+from darumeru.models.checkpoint_output import DirectWriter, appearing_folder, check_disk, check_memory, link_or_copy
+from darumeru.models.checkpoint_read import gather_rows, read_shard, row_chunks
 from tests.lep.lep_models import edit_json, weights
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -92,8 +92,8 @@ def test_any_ascending_rows_can_be_gathered(single: Path, ids: list[int], step: 
     entry = open_checkpoint(single).entry(EMBEDDING)
     wanted = np.array(sorted(ids), dtype=np.int64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lep_plugins.checkpoint_read.CHUNK_BYTES", step * entry.row_bytes)
-        patch.setattr("lep_plugins.checkpoint_read.GAP_BYTES", gap * entry.row_bytes)
+        patch.setattr("darumeru.models.checkpoint_read.CHUNK_BYTES", step * entry.row_bytes)
+        patch.setattr("darumeru.models.checkpoint_read.GAP_BYTES", gap * entry.row_bytes)
         rows = gather_rows(entry, wanted)
     assert torch.equal(rows, weights(single)[EMBEDDING][torch.from_numpy(wanted)])
 

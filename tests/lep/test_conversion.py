@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.models.token_bytes import Special, TokenTable, to_byte_level
 from lep_plugins.conversion import ConversionMatrix, Origin, Segmenter, conversion_matrix
-from lep_plugins.token_bytes import Special, TokenTable, to_byte_level
 from lep_plugins.vocabulary.description import Description
 from tests.lep.texts import ENGLISH, RUSSIAN
 from tests.lep.tokenizers import BUILDERS, gemma, llama2, llama3, qwen, tokenizer_of, unigram

@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 
 import lep_plugins
 from darumeru.adaptation.protocols import Candidate, Step, StepContext
-from darumeru.errors import UserError
-from lep_plugins.checkpoint import open_checkpoint
+from darumeru.core.errors import UserError
+from darumeru.models.checkpoint import open_checkpoint
+from darumeru.models.token_bytes import TokenTable, load_tokenizer
 from lep_plugins.conversion import ConversionMatrix, Origin
 from lep_plugins.initialization import initialize_embeddings
 from lep_plugins.initialization.cw2v import convex_weights
@@ -23,7 +24,6 @@ from lep_plugins.initialization.omp import pursuit, sparse_weights
 from lep_plugins.initialization.registry import INITIALIZERS
 from lep_plugins.initialization.rows import OldRows, assembled
 from lep_plugins.initialization.task import Task
-from lep_plugins.token_bytes import TokenTable, load_tokenizer
 from lep_plugins.vocabulary import steps
 from lep_plugins.vocabulary.folder import open_model_tokenizer
 from lep_plugins.vocabulary.renumber import renumbered

@@ -13,9 +13,9 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from darumeru.cli import lep
-from darumeru.errors import UserError
-from lep_plugins.checkpoint import open_checkpoint
+from darumeru.core.errors import UserError
+from darumeru.models.checkpoint import open_checkpoint
+from lep_plugins.commands import lep
 from tests.lep.lep_models import Folders
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from lep_plugins.propagation import propagate
 from tests.lep.lep_models import Folders, edit_json, generator, make_folders, weights
 

@@ -13,7 +13,7 @@ import scipy.linalg
 import torch
 from tokenizers import AddedToken
 
-from lep_plugins.checkpoint import open_checkpoint
+from darumeru.models.checkpoint import open_checkpoint
 from lep_plugins.conversion import Origin, conversion_matrix
 from tests.lep.lep_models import (
     ADDED,

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from darumeru.adaptation.protocols import Candidate, Step, StepContext
-from darumeru.errors import UserError
-from lep_plugins.checkpoint import open_checkpoint
+from darumeru.core.errors import UserError
+from darumeru.models.checkpoint import open_checkpoint
 from lep_plugins.propagation import PropagationStep
 from tests.lep.lep_models import (
     ADDED,

@@ -11,8 +11,8 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models
 
-from darumeru.errors import UserError
-from lep_plugins.checkpoint import open_checkpoint
+from darumeru.core.errors import UserError
+from darumeru.models.checkpoint import open_checkpoint
 from lep_plugins.conversion import Origin, conversion_matrix
 from tests.lep.lep_models import (
     EMBEDDING,

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from darumeru.errors import UserError
-from lep_plugins.token_bytes import (
+from darumeru.core.errors import UserError
+from darumeru.models.token_bytes import (
     Special,
     TokenTable,
     byte_alphabet,

@@ -20,9 +20,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.models.token_bytes import TokenTable
 from lep_plugins.conversion import ConversionMatrix, Origin
-from lep_plugins.token_bytes import TokenTable
 from lep_plugins.vocabulary.bpe import train_bpe
 from lep_plugins.vocabulary.corpus import Corpus
 from lep_plugins.vocabulary.description import Description

@@ -14,7 +14,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
 from transformers import AutoModelForCausalLM
 
-from darumeru.training.live_weights import checkpoint_weights, is_sharded, signature
+from darumeru.models.live_weights import checkpoint_weights, is_sharded, signature
 
 
 def made(path: str, adapters: bool) -> Any:

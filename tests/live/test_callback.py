@@ -11,7 +11,7 @@ import pytest
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from darumeru import DarumeruCallback, LiveOptions, UserError, evaluate, load_run
-from darumeru.training.curve import read_curve
+from darumeru.leaderboard.curve import read_curve
 from tests.live.training import TASKS, losses, records, trainer
 
 

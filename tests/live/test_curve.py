@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.leaderboard.curve import Point, add_point, point_line, point_to_json, read_curve
 from darumeru.runs.results import Score
-from darumeru.training.curve import Point, add_point, point_line, point_to_json, read_curve
 
 HERE = Score(0.5, 0.4, 0.6)
 

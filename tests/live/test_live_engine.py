@@ -15,18 +15,18 @@ from typing import Any
 import psutil
 import pytest
 
-from darumeru.engines import Choice, Continue, Generate, Request
+from darumeru.engines import Generate, LogLikelihood, MultipleChoice, Request
 from darumeru.engines.vllm_reload import ReloadFailed
-from darumeru.training.curve import read_curve
+from darumeru.leaderboard.curve import read_curve
+from darumeru.models.live_weights import checkpoint_weights, signature
 from darumeru.training.live_engine import LiveEngine, LiveOptions
-from darumeru.training.live_weights import checkpoint_weights, signature
 from tests.shared_data import ROOT
 from tests.tiny_models import make_model, make_tokenizer
 
 PROMPT = tuple(range(10, 160))
 REQUESTS = [
-    Request(PROMPT, Continue(tuple(range(100, 140))), ""),
-    Request(PROMPT, Choice(("a", "b"), ((20, 21), (30,)), None), ""),
+    Request(PROMPT, LogLikelihood(tuple(range(100, 140))), ""),
+    Request(PROMPT, MultipleChoice(("a", "b"), ((20, 21), (30,)), None), ""),
     Request(PROMPT, Generate(12, ()), ""),
 ]
 

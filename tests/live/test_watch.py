@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from darumeru.cli.main import app
-from darumeru.errors import UserError
+from darumeru.cli.main import application
+from darumeru.core.errors import UserError
+from darumeru.leaderboard.curve import read_curve
 from darumeru.runs.options import RunOptions
-from darumeru.training.curve import read_curve
 from darumeru.training.watch import Watcher, WatchOptions
 from tests.tiny_models import make_model
 
@@ -99,7 +99,7 @@ def test_the_command(tmp_path: Path) -> None:
     (folder / "checkpoint-4").mkdir()
     arguments = ["watch", str(folder), "--once", "--data", "bundled", "--limit", "2", "--tasks", ",".join(TASKS)]
     arguments += ["--output", str(output), "--engine", "transformers", "--json"]
-    done = CliRunner().invoke(app, arguments)
+    done = CliRunner().invoke(application(), arguments)
     assert done.exit_code == 1, done.output
     assert json.loads(done.stdout.splitlines()[0])["step"] == 3
     assert "checkpoint-4 is skipped" in done.stderr

@@ -21,10 +21,10 @@ from rouge_score import rouge_scorer
 def rouge(doc, results):
     scorer = rouge_scorer.RougeScorer(["rouge1", "rougeL"], tokenizer=Words())
     scores = scorer.score(doc["answer"], results[0])
-    said, gold = set(results[0].split()), set(doc["answer"].split())
-    shared = len(said & gold)
+    said, target = set(results[0].split()), set(doc["answer"].split())
+    shared = len(said & target)
     return {"rouge1": scores["rouge1"].fmeasure, "rougeL": scores["rougeL"].fmeasure,
-            "word_f1": 2 * shared / max(len(said) + len(gold), 1)}
+            "word_f1": 2 * shared / max(len(said) + len(target), 1)}
 
 
 class Words:
@@ -72,7 +72,7 @@ def records(count: int = 8) -> list[dict[str, Any]]:
                 "number": number,
                 "question": f"Что было раньше: {words[0]} или {words[1]}?",
                 "choices": [" ".join(words[: size + 1]) for size in range(4)],
-                "gold": number % 4,
+                "target": number % 4,
                 "answer": f"{words[2]} и {words[3]}",
                 "start": f"Вчера {words[0]} и {words[4]}",
                 "halves": [f"{words[1]} спит,", f"{words[2]} лежит,"],
@@ -87,14 +87,14 @@ def mean_of(*metrics: str) -> list[dict[str, Any]]:
 
 
 LETTERS = "{{question}}\nA. {{choices[0]}}\nB. {{choices[1]}}\nC. {{choices[2]}}\nD. {{choices[3]}}\nОтвет:"
-QUESTION: dict[str, Any] = {"doc_to_text": "Вопрос: {{question}}\nОтвет:", "doc_to_target": "gold"}
+QUESTION: dict[str, Any] = {"doc_to_text": "Вопрос: {{question}}\nОтвет:", "doc_to_target": "target"}
 
 TASKS: dict[str, dict[str, Any]] = {
     "letters": {
         "output_type": "multiple_choice",
         "doc_to_text": LETTERS,
         "doc_to_choice": ["A", "B", "C", "D"],
-        "doc_to_target": "gold",
+        "doc_to_target": "target",
         "fewshot_split": "train",
         "num_fewshot": 2,
         "metric_list": [
@@ -111,7 +111,7 @@ TASKS: dict[str, dict[str, Any]] = {
     },
     "halves": {
         "output_type": "multiple_choice",
-        "doc_to_text": "{{gold % 2}}",
+        "doc_to_text": "{{target % 2}}",
         "doc_to_choice": "halves",
         "doc_to_target": "answer",
         "metric_list": mean_of("acc"),
@@ -128,7 +128,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "generation": {
         "output_type": "generate_until",
         "doc_to_text": "{{question}}\nОтвет:",
-        "doc_to_target": "{{choices[gold]}}",
+        "doc_to_target": "{{choices[target]}}",
         "fewshot_split": "train",
         "num_fewshot": 1,
         "repeats": 2,
@@ -177,7 +177,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "prefixed_generation": {
         "output_type": "generate_until",
         "doc_to_text": "{{question}}",
-        "doc_to_target": "{{choices[gold]}}",
+        "doc_to_target": "{{choices[target]}}",
         "gen_prefix": "Думаю, это",
         "generation_kwargs": {"until": ["."], "max_gen_toks": 8},
         "metric_list": mean_of("exact_match"),

@@ -54,9 +54,9 @@ def test_what_differs_is_said(name: str) -> None:
     spec = load_registry().specs[name]
     first, *rest = differences(spec)
     assert first.startswith("in lm-eval: darumeru_")
-    assert any("space" in line for line in rest) == (spec.method == "choice")
+    assert any("space" in line for line in rest) == (spec.method == "multiple_choice")
     assert any("characters" in line for line in rest) == (
-        name.startswith("darumeru/cp_sent") or spec.method == "continue"
+        name.startswith("darumeru/cp_sent") or spec.method == "loglikelihood"
     )
 
 
@@ -149,7 +149,7 @@ def test_choices_are_scored_with_a_space_before_them_and_both_orders_count(both:
                     for label, (value, _) in zip(labels, part, strict=True)
                 )
             chosen = [labels[max(range(len(part)), key=lambda place: part[place][0])] for part in parts]
-            hits.append(float(all(row.gold == label for row, label in zip(own, chosen, strict=True))))
+            hits.append(float(all(row.target == label for row, label in zip(own, chosen, strict=True))))
         assert stock["results"][TASKS[name]]["score,none"] == pytest.approx(sum(hits) / len(hits))
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from darumeru.core.errors import UserError
 from darumeru.engines.protocol import Engine, EngineOptions
-from darumeru.errors import UserError
 from darumeru.lm_eval_bridge import lm_eval_model, print_tasks
 from darumeru.runs import evaluate
 from darumeru.runs.options import RunOptions

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from darumeru.lm_eval_bridge import catalogue, print_tasks
 from darumeru.lm_eval_bridge.catalogue import own_catalogue, read_folder
 from darumeru.lm_eval_bridge.versions import tasks_root
@@ -75,7 +75,7 @@ def test_a_folder_of_ones_own_is_read_with_the_others_and_may_hold_darumerus_tas
     own: catalogue.Catalogue, tmp_path: Path
 ) -> None:
     folder = write_tasks(tmp_path)
-    (folder / "darumerus.yaml").write_text("name: x/y\ngroup: group_of_mine\nmethod: choice\n")
+    (folder / "darumerus.yaml").write_text("name: x/y\ngroup: group_of_mine\nmethod: multiple_choice\n")
     (folder / "in_json.yaml").write_text(json.dumps({"task": "in_json", "output_type": "generate_until"}))
     found = catalogue.catalogue([str(folder)]).names
     assert found.keys() >= {*TASKS, *GROUPS, "in_json", "belebele_rus_Cyrl"}

@@ -13,9 +13,10 @@ import jsonschema
 import pytest
 from referencing import Registry, Resource
 
+from darumeru.core.answer import Answer
+from darumeru.core.errors import RunFailed
 from darumeru.engines.protocol import Engine, EngineDied, EngineOptions
-from darumeru.engines.request import Answer, Choice, Continue, Request
-from darumeru.errors import RunFailed
+from darumeru.engines.request import LogLikelihood, MultipleChoice, Request
 from darumeru.lm_eval_bridge import export_results, loading
 from darumeru.runs import evaluate
 from darumeru.runs.options import RunOptions
@@ -277,8 +278,10 @@ def test_the_engine_says_what_greedy_decoding_would_say(vllm_engine: Engine, tin
     prompt = tuple(load_tokenizer(str(tiny_model))("Вчера шёл дождь")["input_ids"])
     said = dict(vllm_engine.answer([Request(prompt, Generate(4))]))[0].tokens or ()
     other = (said[0], 9, said[2])
-    asked = [Request(prompt, Continue(said[:count])) for count in (1, 2, 3, 4)] + [Request(prompt, Continue(other))]
-    asked.append(Request(prompt, Choice(("a", "b"), ((9,), (said[0],)))))
+    asked = [Request(prompt, LogLikelihood(said[:count])) for count in (1, 2, 3, 4)] + [
+        Request(prompt, LogLikelihood(other))
+    ]
+    asked.append(Request(prompt, MultipleChoice(("a", "b"), ((9,), (said[0],)))))
     answers = dict(vllm_engine.answer(asked))
     assert [answers[place].extra["greedy"] for place in range(5)] == [1.0, 1.0, 1.0, 1.0, 0.0]
     assert answers[5].extra["best_token"] == said[0]

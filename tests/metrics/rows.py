@@ -8,31 +8,31 @@ from typing import Any
 
 import numpy as np
 
-from darumeru.engines.request import Answer
-from darumeru.runs.row import SampleRow
+from darumeru.core.answer import Answer
+from darumeru.core.row import SampleRow
 
 
-def row(answer: Answer, gold: Any, name: str = "0", cluster: str | None = None, **meta: Any) -> SampleRow:
-    return SampleRow("test/task", name, cluster or name, "", "", 0, gold, answer, meta)
+def row(answer: Answer, target: Any, name: str = "0", cluster: str | None = None, **meta: Any) -> SampleRow:
+    return SampleRow("test/task", name, cluster or name, "", "", 0, target, answer, meta)
 
 
-def said(text: str, gold: Any, name: str = "0", **meta: Any) -> SampleRow:
+def said(text: str, target: Any, name: str = "0", **meta: Any) -> SampleRow:
     """A generated answer; its tokens are its characters."""
-    return row(Answer(text=text, tokens=tuple(map(ord, text)), finish_reason="stop"), gold, name, **meta)
+    return row(Answer(text=text, tokens=tuple(map(ord, text)), finish_reason="stop"), target, name, **meta)
 
 
 def picked(
-    probabilities: Mapping[str, float], gold: str, name: str = "0", cluster: str | None = None, **meta: Any
+    probabilities: Mapping[str, float], target: str, name: str = "0", cluster: str | None = None, **meta: Any
 ) -> SampleRow:
     """A choice."""
-    return row(Answer(probabilities=probabilities), gold, name, cluster, **meta)
+    return row(Answer(probabilities=probabilities), target, name, cluster, **meta)
 
 
-def picks(gold: Sequence[str], chosen: Sequence[str], labels: Sequence[str]) -> list[SampleRow]:
+def picks(target: Sequence[str], chosen: Sequence[str], labels: Sequence[str]) -> list[SampleRow]:
     """Choices of the labels `chosen`, one record each."""
     return [
         picked({label: 0.9 if label == answer else 0.05 for label in labels}, right, f"{number:03d}")
-        for number, (right, answer) in enumerate(zip(gold, chosen, strict=True))
+        for number, (right, answer) in enumerate(zip(target, chosen, strict=True))
     ]
 
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.core.row import SampleRow
 from darumeru.metrics import metric
 from darumeru.metrics.categories import CATEGORY_OF
 from darumeru.metrics.statistic import Statistic, bootstrap, resample_counts
-from darumeru.runs.row import SampleRow
 from tests.metrics.rows import picked, picks, repeated
 from tests.shared_data import json_lines, shared
 

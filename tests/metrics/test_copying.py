@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.core.row import SampleRow
 from darumeru.metrics import metric
 from darumeru.metrics.copying import common_subsequence, is_exact_copy
-from darumeru.runs.row import SampleRow
 from tests.metrics.rows import said
 
 SENTENCE = "Съешь же ещё этих мягких французских булок, да выпей чаю; широкая электрификация южных губерний — дело. "

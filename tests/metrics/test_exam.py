@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from darumeru.core.row import SampleRow
 from darumeru.metrics import metric
 from darumeru.metrics.statistic import resample_counts
-from darumeru.runs.row import SampleRow
 from tests.metrics.rows import said
 
 CHOICE = "multiple_choice_independent_options"
 
 
-def task(text: str, gold: str, kind: str = CHOICE, id_task: str = "1", variant: int = 0) -> SampleRow:
-    return said(text, gold, f"{variant}-{id_task}", type=kind, id_task=id_task, variant=variant, score=1)
+def task(text: str, target: str, kind: str = CHOICE, id_task: str = "1", variant: int = 0) -> SampleRow:
+    return said(text, target, f"{variant}-{id_task}", type=kind, id_task=id_task, variant=variant, score=1)
 
 
 def points(row: SampleRow, name: str = "grade_norm") -> float:

@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darumeru.engines.request import Answer
+from darumeru.core.answer import Answer
+from darumeru.core.row import SampleRow
 from darumeru.metrics import metric
-from darumeru.runs.row import SampleRow
 from tests.metrics.rows import row
 
 R_PRECISION = metric("r_precision")
 
 
 def document(name: str, sentences: Sequence[tuple[int, tuple[float, ...]]]) -> list[SampleRow]:
-    """Rows of (gold, log-probabilities)."""
+    """Rows of (target, log-probabilities)."""
     return [
-        row(Answer(logprobs=logprobs), gold, f"{name}-{place}", name, sentence=place, sentences=len(sentences))
-        for place, (gold, logprobs) in enumerate(sentences)
+        row(Answer(logprobs=logprobs), target, f"{name}-{place}", name, sentence=place, sentences=len(sentences))
+        for place, (target, logprobs) in enumerate(sentences)
     ]
 
 
@@ -64,7 +64,7 @@ sentences = st.lists(
     st.tuples(st.booleans().map(int), st.lists(st.sampled_from([-0.5, -1.0, -2.0]), min_size=1, max_size=4).map(tuple)),
     min_size=1,
     max_size=12,
-).filter(lambda pairs: any(gold for gold, _ in pairs))
+).filter(lambda pairs: any(target for target, _ in pairs))
 
 
 @given(st.lists(sentences, min_size=1, max_size=4), st.randoms(use_true_random=False))
@@ -76,8 +76,8 @@ def test_score_equals_a_direct_computation(
     for pairs in documents:
         length = min(len(logprobs) for _, logprobs in pairs)
         ranked = sorted(pairs, key=lambda pair: -sum(pair[1][:length]) / length)
-        wanted = sum(gold for gold, _ in pairs)
-        expected.append(sum(gold for gold, _ in ranked[:wanted]) / wanted)
+        wanted = sum(target for target, _ in pairs)
+        expected.append(sum(target for target, _ in ranked[:wanted]) / wanted)
     random.shuffle(rows)  # type: ignore[attr-defined]
     statistic = R_PRECISION.statistic(rows)
     assert statistic.value == pytest.approx(np.mean(expected), abs=1e-12)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from darumeru.core.row import SampleRow
 from darumeru.metrics import metric
-from darumeru.runs.row import SampleRow
 from tests.metrics.rows import picked, said
 from tests.shared_data import json_lines, shared
 
@@ -35,13 +35,13 @@ TOTALS = [
 
 def logged_row(number: int, line: Mapping[str, Any]) -> SampleRow:
     sample = line["sample"]
-    gold = sample["outputs"] if "outputs" in sample else str(sample["label"])
-    if isinstance(gold, list):
-        gold = [part["segment"] for part in gold]
+    target = sample["outputs"] if "outputs" in sample else str(sample["label"])
+    if isinstance(target, list):
+        target = [part["segment"] for part in target]
     meta = {key: value for key, value in sample.get("meta", {}).items() if key != "id"}
     if isinstance(line["predict"], dict):
-        return picked(line["predict"], str(gold), str(number), **meta)
-    return said(line["predict"], gold, str(number), **meta)
+        return picked(line["predict"], str(target), str(number), **meta)
+    return said(line["predict"], target, str(number), **meta)
 
 
 @pytest.mark.parametrize(("run", "file", "task", "logged", "name"), TOTALS)

@@ -9,10 +9,10 @@ from zipfile import ZipFile
 
 import pytest
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.core.registry import PluginWarning, Registry
 from darumeru.metrics import METRICS, metric, metric_names
 from darumeru.metrics.protocol import Metric
-from darumeru.registry import PluginWarning, Registry
 from darumeru.tasks.registry import load_registry
 
 GROUP = "darumeru.test_extension"

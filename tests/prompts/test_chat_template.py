@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from darumeru.engines.request import Answer, Message
-from darumeru.errors import UserError
+from darumeru.core.answer import Answer
+from darumeru.core.errors import UserError
+from darumeru.core.message import Message
 from darumeru.prompts.builder import PromptBuilder, PromptOptions
 from darumeru.prompts.chat_template import ChatTemplate
 from darumeru.prompts.server_builder import ServerPromptBuilder

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from darumeru.engines.request import Message
+from darumeru.core.message import Message
 from darumeru.prompts.chat_template import ChatTemplate
 from darumeru.tasks.formats import sample_maker
 from darumeru.tasks.records import load_split

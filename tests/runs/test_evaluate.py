@@ -12,9 +12,10 @@ import jsonschema
 import pytest
 from referencing import Registry, Resource
 
+from darumeru.core.answer import Answer
+from darumeru.core.errors import RunFailed, UserError
 from darumeru.engines.protocol import Engine, EngineDied, EngineOptions
-from darumeru.engines.request import Answer, Request
-from darumeru.errors import RunFailed, UserError
+from darumeru.engines.request import Request
 from darumeru.runs import evaluate
 from darumeru.runs.manifest import read_manifest
 from darumeru.runs.options import RunOptions

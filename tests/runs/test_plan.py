@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from darumeru.engines.request import Choice, Continue, Generate
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice
 from darumeru.prompts.builder import PromptBuilder, PromptOptions, load_tokenizer
 from darumeru.prompts.choice_tokens import spellings
 from darumeru.runs.options import RunOptions
@@ -42,9 +42,9 @@ def test_the_kind_of_request_follows_the_task(builder: PromptBuilder, tmp_path: 
     plan = planned(builder, small_suite(tmp_path))
     kinds = {task.spec.name: {type(one.request.kind) for one in task.samples} for task in plan.tasks}
     assert kinds == {
-        "darumeru/rummlu": {Choice},
+        "darumeru/rummlu": {MultipleChoice},
         "darumeru/cp_sent_ru": {Generate},
-        "daru/treewayextractive": {Continue},
+        "daru/treewayextractive": {LogLikelihood},
     }
 
 
@@ -70,7 +70,7 @@ def test_shots_fall_from_the_far_end_until_the_prompt_fits(builder: PromptBuilde
 def test_what_does_not_fit_is_listed_and_not_asked(builder: PromptBuilder, tmp_path: Path) -> None:
     write_split(tmp_path, "rummlu/test", choosing(["Коротко", "Слово " * 400]))
     task = planned(builder, tmp_path, tasks=("darumeru/rummlu",), num_fewshot=0, max_length=300).tasks[0]
-    assert [one.sample.id for one in task.samples] == ["0"] and task.overlong == ("1",) and task.expected == 2
+    assert [one.sample.id for one in task.samples] == ["0"] and task.too_long == ("1",) and task.expected == 2
 
 
 def test_a_context_shorter_than_the_budget_is_the_users_error(builder: PromptBuilder, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_choices_that_begin_alike_fail_their_task_only(builder: PromptBuilder, t
 def test_the_rule_of_2024_puts_a_space_before_a_lone_digit(builder: PromptBuilder, tmp_path: Path) -> None:
     plan = planned(builder, small_suite(tmp_path), profile="llmtf-2024", tasks=("darumeru/rummlu",))
     request = plan.planned[0].request
-    assert isinstance(request.kind, Choice) and request.kind.top_k == 50
+    assert isinstance(request.kind, MultipleChoice) and request.kind.top_k == 50
     assert all(len(ids) == 1 for ids in request.kind.token_ids)
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from darumeru.engines.request import Answer
-from darumeru.errors import UserError
-from darumeru.runs.row import SampleRow
+from darumeru.core.answer import Answer
+from darumeru.core.errors import UserError
+from darumeru.core.row import SampleRow
 from darumeru.runs.store import SampleStore, sample_file
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from darumeru.tasks.fetching import fetch_tasks
 from darumeru.tasks.records import load_split
 from darumeru.tasks.registry import load_registry

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from darumeru.tasks.profiles import PROFILES
 from darumeru.tasks.registry import load_registry
 from darumeru.tasks.validation import read_tasks
@@ -15,7 +15,7 @@ GOOD = """
 name: mine/task
 group: Mine
 description: One question.
-method: choice
+method: multiple_choice
 format: standard
 source: {repository: me/mine}
 choices: ["1", "2"]
@@ -76,7 +76,7 @@ def test_an_unknown_profile_is_named() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("method: choice", "method: chioce", "is not one of choice"),
+        ("method: multiple_choice", "method: multiple_chioce", "is not one of multiple_choice"),
         ("group: Mine\n", "", "`group` is missing"),
         ("score: [acc]", "score: [mcc]", "not among `metrics`"),
         ("metrics: [acc]", "metrcs: [acc]", "did you mean metrics"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from darumeru.tasks.template import fill
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from lep_plugins.training.packing import PackedCorpus, pack
 from tests.tiny_models import BOS, EOS, TEXTS, make_tokenizer
 

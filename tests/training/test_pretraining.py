@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from darumeru.adaptation.protocols import Candidate, StepContext
-from darumeru.errors import RunFailed, UserError
+from darumeru.core.errors import RunFailed, UserError
 from lep_plugins.training.pretraining import Pretrain
 from lep_plugins.training.training_loop import read_losses
 from tests.shared_data import ROOT

@@ -10,7 +10,7 @@ import pytest
 
 from darumeru import evaluate
 from darumeru.adaptation.protocols import Candidate, StepContext
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from lep_plugins.training.base_model import BaseModel
 from lep_plugins.training.instruction_tuning import InstructTune
 from lep_plugins.training.training_loop import read_losses

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from darumeru.errors import RunFailed, UserError
+from darumeru.core.errors import RunFailed, UserError
+from darumeru.models.model_folder import load_model
 from lep_plugins.training.delayed_stop import DelayedStop
-from lep_plugins.training.model_folder import load_model
 from lep_plugins.training.packing import pack
 from lep_plugins.training.training_loop import (
     STATE,

@@ -105,8 +105,8 @@ async function search() {
 }
 
 function matches(sample, parts) {
-  const gold = typeof sample.gold === "string" ? sample.gold : JSON.stringify(sample.gold);
-  const text = fold([sample.id, sample.prompt, sample.answer.text ?? "", gold].join("\n"));
+  const target = typeof sample.target === "string" ? sample.target : JSON.stringify(sample.target);
+  const text = fold([sample.id, sample.prompt, sample.answer.text ?? "", target].join("\n"));
   return parts.every((part) => text.includes(part));
 }
 
@@ -121,7 +121,7 @@ function drawRows() {
         make("span", { classes: "interval" }, make("bdi", { text: task.name }))),
       make("td", {}, ...badges(sample)),
       make("td", { classes: "preview", data: { label: say("answer") } }, make("bdi", { text: task.answers[place] })),
-      make("td", { classes: "preview", data: { label: say("gold") } }, make("bdi", { text: task.golds[place] })));
+      make("td", { classes: "preview", data: { label: say("target") } }, make("bdi", { text: task.targets[place] })));
     row.addEventListener("click", (event) => {
       if (!event.target.closest("a") && !getSelection().toString()) location.hash = link(sample);
     });

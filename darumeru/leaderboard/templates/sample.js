@@ -70,7 +70,7 @@ function drawSample(sample, data) {
     make("p", { classes: "flags" }, ...badges(sample)),
     ...texts("prompt", data.prompt, data.prompt_tokens, data.tokens?.prompt),
     ...answerParts(data),
-    make("h3", { text: say("gold") }), pre(asText(data.gold)),
+    make("h3", { text: say("target") }), pre(asText(data.target)),
     make("h3", { text: say("metrics") }),
     facts(Object.entries(data.metrics).map(([name, value]) => [name, String(Math.round(value * 1e4) / 1e4)])),
     make("h3", { text: say("facts") }), facts([
@@ -90,17 +90,17 @@ function facts(pairs) {
 
 function answerParts(data) {
   const { probabilities, logprobs, text, chosen, count } = data.answer;
-  if (probabilities) return [make("h3", { text: say("answer") }), choices(probabilities, chosen, data.gold)];
+  if (probabilities) return [make("h3", { text: say("answer") }), choices(probabilities, chosen, data.target)];
   if (logprobs) {
     return [make("h3", { text: say("logprobs") }), pre(logprobs.map((value) => value.toFixed(3)).join("  "))];
   }
   return texts("answer", text, count, data.tokens?.answer);
 }
 
-function choices(probabilities, chosen, gold) {
+function choices(probabilities, chosen, target) {
   const rows = probabilities.map(([label, value]) => {
     const meter = make("meter", { min: 0, max: 1, value });
-    const signs = [[label === chosen, "chosen", "partly"], [label === gold, "gold", "right"]].filter(([is]) => is);
+    const signs = [[label === chosen, "chosen", "partly"], [label === target, "target", "right"]].filter(([is]) => is);
     return make("tr", {}, make("td", {}, make("bdi", { text: label })),
       make("td", { classes: "number", text: value < 0.001 ? value.toExponential(1) : value.toFixed(3) }),
       make("td", {}, meter), make("td", {}, ...signs.map(([, key, look]) => make("span", {

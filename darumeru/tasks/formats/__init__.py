@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from darumeru.errors import UserError, near_names
+from darumeru.core.errors import UserError, near_names
 from darumeru.tasks.records import Record
 from darumeru.tasks.sample import Sample
 from darumeru.tasks.spec import TaskSpec

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from darumeru.engines.request import Message
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.core.message import Message
 from darumeru.tasks.formats.few_shot import chosen_shots, record_ids, reversed_before
 from darumeru.tasks.records import Record
 from darumeru.tasks.sample import Conversation, Sample

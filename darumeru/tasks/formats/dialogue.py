@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from darumeru.engines.request import Message
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.core.message import Message
 from darumeru.tasks.formats.few_shot import ROLES
 from darumeru.tasks.records import Record
 from darumeru.tasks.sample import Conversation, Sample
@@ -26,31 +26,37 @@ def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wan
         turns = [_turn(spec, record) for record in records]
         for position, record in enumerate(records):
             name = f"{dialogue}-{record.need('meta.question_id', int)}"
-            gold = _gold(spec, record)
+            target = _target(spec, record)
             meta = {**record.need("meta", dict), "order": "given"}
-            given = Sample(spec.name, name, name, _conversation(record, turns[:position], False), position, gold, meta)
+            given = Sample(
+                spec.name, name, name, _conversation(record, turns[:position], False), position, target, meta
+            )
             result.append(given)
             if spec.options.get("both_orders", True):
                 swapped = _conversation(record, turns[:position], True)
-                other = spec.choices[1 - spec.choices.index(gold)]
+                other = spec.choices[1 - spec.choices.index(target)]
                 result.append(
                     replace(
-                        given, id=f"{name}-swapped", conversation=swapped, gold=other, meta={**meta, "order": "swapped"}
+                        given,
+                        id=f"{name}-swapped",
+                        conversation=swapped,
+                        target=other,
+                        meta={**meta, "order": "swapped"},
                     )
                 )
     return result
 
 
-def _gold(spec: TaskSpec, record: Record) -> str:
-    gold: str = record.need("outputs", str)
-    if gold not in spec.choices:
-        raise UserError(f"field `outputs` is {gold!r}, not one of {', '.join(spec.choices)}", record.where)
-    return gold
+def _target(spec: TaskSpec, record: Record) -> str:
+    target: str = record.need("outputs", str)
+    if target not in spec.choices:
+        raise UserError(f"field `outputs` is {target!r}, not one of {', '.join(spec.choices)}", record.where)
+    return target
 
 
 def _turn(spec: TaskSpec, record: Record) -> str:
     question, first, second = (record.need(f"inputs.{name}", str) for name in ("question", "choice1", "choice2"))
-    return f"{question}\n1. {first}\n2. {second}\nОтвет: {_gold(spec, record)}"
+    return f"{question}\n1. {first}\n2. {second}\nОтвет: {_target(spec, record)}"
 
 
 def _conversation(record: Record, turns: Sequence[str], swapped: bool) -> Callable[[int], Conversation]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from darumeru.engines.request import Message
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.core.message import Message
 from darumeru.tasks.formats.few_shot import record_ids, reversed_before
 from darumeru.tasks.formats.summarization import joined
 from darumeru.tasks.records import Record
@@ -15,7 +15,7 @@ from darumeru.tasks.template import fill
 
 
 def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wanted: int) -> list[Sample]:
-    """One sample a sentence, clustered by document, always zero-shot. gold: 1 when the sentence is in the summary.
+    """One sample a sentence, clustered by document, always zero-shot. target: 1 when the sentence is in the summary.
 
     The whole assistant message (options.answer + sentence) is scored after the user's message, which is the same
     for all sentences of a document.
@@ -30,8 +30,8 @@ def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wan
         text = fill(spec.options["instruction"], {"text": document}, record.where)
         conversation = reversed_before((), (Message("user", text),))
         for index, sentence in enumerate(sentences):
-            gold = int(index in chosen)
+            target = int(index in chosen)
             meta = {"sentence": index, "sentences": len(sentences)}
             continuation = spec.options["answer"] + sentence
-            result.append(Sample(spec.name, f"{name}-{index}", name, conversation, 0, gold, meta, continuation))
+            result.append(Sample(spec.name, f"{name}-{index}", name, conversation, 0, target, meta, continuation))
     return result

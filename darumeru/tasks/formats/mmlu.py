@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from darumeru.engines.request import Message
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.core.message import Message
 from darumeru.tasks.records import Record
 from darumeru.tasks.sample import Conversation, Sample
 from darumeru.tasks.spec import TaskSpec
@@ -31,10 +31,10 @@ def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wan
         own = examples[subject][:wanted]
         name = f"{subject}-{counts[subject]}"
         counts[subject] += 1
-        gold = _letter(record)
+        target = _letter(record)
         _question(spec, record, language)
         conversation = _conversation(spec, own, record, language)
-        result.append(Sample(spec.name, name, name, conversation, len(own), gold, {"subject": subject}))
+        result.append(Sample(spec.name, name, name, conversation, len(own), target, {"subject": subject}))
     return result
 
 

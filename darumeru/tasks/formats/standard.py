@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 from darumeru.tasks.formats.few_shot import chosen_shots, record_ids, rendered_messages, reversed_before
 from darumeru.tasks.records import Record
 from darumeru.tasks.sample import Sample
@@ -16,17 +16,17 @@ from darumeru.tasks.spec import TaskSpec
 def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wanted: int) -> list[Sample]:
     """One sample a record; with options.swap = [field, field] two: as it is, and with the fields and label exchanged.
 
-    options.gold: "label" (a choice), "text", "segments" (MultiQ: list of objects with `segment`) or "reference"
+    options.target: "label" (a choice), "text", "segments" (MultiQ: list of objects with `segment`) or "reference"
     (inputs.text, for copying). options.cluster: the meta field whose equal values belong together.
     """
     examples = [rendered_messages(record) for record in chosen_shots(spec, shots, wanted)]
     result: list[Sample] = []
     for name, record in zip(record_ids(test), test, strict=True):
-        gold = _gold(spec, record)
+        target = _target(spec, record)
         meta = dict(record.values.get("meta") or {})
         cluster = str(meta.get(spec.options["cluster"], name)) if "cluster" in spec.options else name
         conversation = reversed_before(examples, rendered_messages(record))
-        sample = Sample(spec.name, name, cluster, conversation, len(examples), gold, meta)
+        sample = Sample(spec.name, name, cluster, conversation, len(examples), target, meta)
         if "swap" not in spec.options:
             result.append(sample)
             continue
@@ -37,15 +37,15 @@ def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wan
                 sample,
                 id=f"{name}-swapped",
                 conversation=exchanged,
-                gold=_other(spec, gold),
+                target=_other(spec, target),
                 meta=meta | {"order": "swapped"},
             )
         )
     return result
 
 
-def _gold(spec: TaskSpec, record: Record) -> Any:
-    kind = spec.options.get("gold", "label" if spec.method == "choice" else "text")
+def _target(spec: TaskSpec, record: Record) -> Any:
+    kind = spec.options.get("target", "label" if spec.method == "multiple_choice" else "text")
     if kind == "reference":
         return record.need("inputs.text", str)
     if kind == "segments":
@@ -69,6 +69,6 @@ def _swapped(spec: TaskSpec, record: Record) -> Record:
     return Record({**record.values, "inputs": inputs}, record.where)
 
 
-def _other(spec: TaskSpec, gold: str) -> str:
+def _other(spec: TaskSpec, target: str) -> str:
     first, second = spec.choices
-    return second if gold == first else first
+    return second if target == first else first

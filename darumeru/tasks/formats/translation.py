@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from darumeru.engines.request import Message
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
+from darumeru.core.message import Message
 from darumeru.tasks.formats.few_shot import ROLES, chosen_shots, record_ids, reversed_before
 from darumeru.tasks.records import Record
 from darumeru.tasks.sample import Conversation, Sample
@@ -23,8 +23,8 @@ def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wan
     result = []
     for name, record in zip(record_ids(test), test, strict=True):
         conversation = reversed_before(examples, _messages(spec, record, complete=False))
-        gold = record.need(f"inputs.{target}", str)
-        result.append(Sample(spec.name, name, name, conversation, len(examples), gold))
+        target = record.need(f"inputs.{target}", str)
+        result.append(Sample(spec.name, name, name, conversation, len(examples), target))
     return result
 
 

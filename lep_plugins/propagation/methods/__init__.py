@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from darumeru.errors import UserError, near_names
+from darumeru.core.errors import UserError, near_names
 from lep_plugins.propagation.changes import Change
 from lep_plugins.propagation.models import Trio
 from lep_plugins.propagation.phases import Phases

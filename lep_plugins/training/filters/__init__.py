@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from darumeru.adaptation.parameters import check_parameters
-from darumeru.errors import UserError, near_names
-from darumeru.registry import Registry
+from darumeru.core.errors import UserError, near_names
+from darumeru.core.registry import Registry
 from lep_plugins.training.conversations import Conversation
 
 BUILTIN = {

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from darumeru.core.errors import RunFailed, UserError, near_names
 from darumeru.engines import Engine, EngineDied, EngineOptions, Generate, Message, Request, load_engine
-from darumeru.errors import RunFailed, UserError, near_names
 from lep_plugins.training.conversations import Conversation
 from lep_plugins.training.keyed_log import KeyedLog
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from darumeru.errors import UserError, near_names
+from darumeru.core.errors import UserError, near_names
 from lep_plugins.training.conversations import Conversation
 
 ALPHABETS = {"ru": re.compile(r"[А-Яа-яЁё]"), "en": re.compile(r"[A-Za-z]")}

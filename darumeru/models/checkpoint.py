@@ -4,11 +4,11 @@
 others, so an 8B model costs the memory of a few row chunks and the time of its embeddings.
 """
 
-from lep_plugins.checkpoint_folder import Checkpoint, open_checkpoint, with_vocab_size
-from lep_plugins.checkpoint_names import VocabularyTensors, text_config
-from lep_plugins.checkpoint_output import check_disk, check_memory, check_output
-from lep_plugins.checkpoint_read import TensorEntry, read_json
-from lep_plugins.checkpoint_write import TOKENIZER_FILES, Progress, Replacement, SavesTokenizer, write_checkpoint
+from darumeru.models.checkpoint_folder import Checkpoint, open_checkpoint, with_vocab_size
+from darumeru.models.checkpoint_names import VocabularyTensors, text_config
+from darumeru.models.checkpoint_output import check_disk, check_memory, check_output
+from darumeru.models.checkpoint_read import TensorEntry, read_json
+from darumeru.models.checkpoint_write import TOKENIZER_FILES, Progress, Replacement, SavesTokenizer, write_checkpoint
 
 __all__ = [
     "TOKENIZER_FILES",

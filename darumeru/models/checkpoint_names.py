@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from darumeru.errors import UserError, near_names
-from lep_plugins.checkpoint_read import TensorEntry, row_chunks
+from darumeru.core.errors import UserError, near_names
+from darumeru.models.checkpoint_read import TensorEntry, row_chunks
 
 EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings", "tok_embeddings", "embeddings")
 HEADS = ("lm_head", "embed_out", "output_layer", "output")

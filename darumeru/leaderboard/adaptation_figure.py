@@ -6,10 +6,10 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from darumeru.adaptation.board import Board, Entry
-from darumeru.runs.files import write_atomically
+from darumeru.core.files import write_atomically
+from darumeru.leaderboard.adaptation_board import Board, Entry
+from darumeru.leaderboard.curve import TITLES
 from darumeru.runs.results import Score
-from darumeru.training.curve import TITLES
 
 
 def training_lines(board: Board) -> Mapping[str, list[tuple[int, Score]]]:

@@ -155,7 +155,7 @@ def stats(
 ) -> None:
     import json
 
-    from lep_plugins.token_bytes import load_tokenizer
+    from darumeru.models.token_bytes import load_tokenizer
     from lep_plugins.vocabulary.corpus import Corpus
     from lep_plugins.vocabulary.folder import find_model
     from lep_plugins.vocabulary.stats import tokenizer_stats
@@ -209,7 +209,7 @@ def _names(corpus: list[Path]) -> tuple[str, ...]:
 
 
 def _choice(option: str, value: str, known: tuple[str, ...]) -> str:
-    from darumeru.errors import UserError, near_names
+    from darumeru.core.errors import UserError, near_names
 
     if value not in known:
         near = near_names(value, known)
@@ -218,7 +218,7 @@ def _choice(option: str, value: str, known: tuple[str, ...]) -> str:
 
 
 def _only_bpe(scheme: str) -> None:
-    from darumeru.errors import UserError
+    from darumeru.core.errors import UserError
 
     if _choice("--scheme", scheme, ("bpe", "unigram")) != "bpe":
         raise UserError("an extension continues BPE merges", "--scheme", "unigram is for `vocab train`")

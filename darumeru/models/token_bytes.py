@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 
 Kind = Literal["byte_level", "sentencepiece"]
 SPACE_MARK = "▁"

@@ -10,11 +10,11 @@ from typing import Any
 from darumeru.adaptation.identity import plain
 from darumeru.adaptation.scoring import Scored
 from darumeru.adaptation.store import Made
+from darumeru.core.files import to_json, write_atomically
+from darumeru.leaderboard.curve import MEAN, MICRO_AVG, TITLES
 from darumeru.leaderboard.note import Note
 from darumeru.leaderboard.table import Cell, Column, Mark, Row, Table
-from darumeru.runs.files import to_json, write_atomically
 from darumeru.runs.results import Score
-from darumeru.training.curve import MEAN, MICRO_AVG, TITLES
 
 SCHEMA = 1
 FOOTER = Note(
@@ -193,8 +193,8 @@ def _text(cell: Cell, interval: bool) -> str:
 
 def write_board(board: Board, folder: Path) -> None:
     """Write all forms of the board and the figure; each file is replaced whole."""
-    from darumeru.adaptation.figure import draw_scores
     from darumeru.leaderboard import html_board
+    from darumeru.leaderboard.adaptation_figure import draw_scores
 
     write_atomically(folder / JSON, to_json(board_json(board, folder)))
     write_atomically(folder / MARKDOWN, board_markdown(board))

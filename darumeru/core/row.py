@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from darumeru.engines.request import Answer
+from darumeru.core.answer import Answer
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,8 @@ class SampleRow:
     """A stored sample. The field names are those of samples/<task>.jsonl (docs/run-format.md).
 
     task, id: which sample. cluster: samples of one record share it. fingerprint: key of the request. prompt: rendered
-    text; prompt_tokens: its length. gold: the right answer, as plain JSON. answer: the engine's answer. meta: what the
-    metrics need beside gold (record meta, reference lengths). metrics: value of each metric on this sample alone.
+    text; prompt_tokens: its length. target: the right answer, as plain JSON. answer: the engine's answer. meta: what
+    the metrics need beside target (record meta, reference lengths). metrics: value of each metric on this sample alone.
     """
 
     task: str
@@ -24,7 +24,7 @@ class SampleRow:
     fingerprint: str
     prompt: str
     prompt_tokens: int
-    gold: Any
+    target: Any
     answer: Answer
     meta: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from darumeru.engines.weight_files import find_weights, fingerprint_weights, read_json
-from darumeru.errors import UserError, near_names
+from darumeru.core.errors import UserError, near_names
+from darumeru.models.weight_files import find_weights, fingerprint_weights, read_json
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from darumeru.errors import UserError
-from darumeru.runs.files import write_atomically
+from darumeru.core.errors import UserError
+from darumeru.core.files import write_atomically
 from darumeru.runs.results import Results, Score
 
 SCHEMA = 1

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 
 BUFFER_BYTES = 16 << 20
 ALIGNMENT = 4096

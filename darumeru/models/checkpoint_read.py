@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from darumeru.errors import UserError
+from darumeru.core.errors import UserError
 
 FLOAT_DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
 """The tensor kinds that can be computed with; all others only pass through as bytes."""

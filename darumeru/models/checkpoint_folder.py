@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from darumeru.errors import UserError, near_names
-from lep_plugins import checkpoint_read
-from lep_plugins.checkpoint_names import VocabularyTensors, embedding_scales, find_vocabulary_tensors, text_config
-from lep_plugins.checkpoint_read import CHUNK_BYTES, Shard, TensorEntry, check_finite
+from darumeru.core.errors import UserError, near_names
+from darumeru.models import checkpoint_read
+from darumeru.models.checkpoint_names import VocabularyTensors, embedding_scales, find_vocabulary_tensors, text_config
+from darumeru.models.checkpoint_read import CHUNK_BYTES, Shard, TensorEntry, check_finite
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, cast
 
-from darumeru.errors import UserError, near_names
+from darumeru.core.errors import UserError, near_names
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from darumeru.engines.model_files import SMALL_FILES
+from darumeru.models.model_files import SMALL_FILES
 
 PARTIAL = ".partial"
 
@@ -28,7 +28,7 @@ def save_model(model: Any, source: Path, folder: Path, chat_template: str | None
     when it is complete. chat_template: in the place of the source's."""
     from huggingface_hub import save_torch_state_dict
 
-    from darumeru.training.live_weights import checkpoint_weights
+    from darumeru.models.live_weights import checkpoint_weights
 
     partial = folder.with_name(folder.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import torch
 
+from darumeru.models.checkpoint_folder import Checkpoint
+from darumeru.models.checkpoint_output import DirectWriter, appearing_folder, link_or_copy
+from darumeru.models.checkpoint_read import CHUNK_BYTES, INDEX, Shard, TensorEntry
 from lep_plugins import checkpoint_output, checkpoint_read
-from lep_plugins.checkpoint_folder import Checkpoint
-from lep_plugins.checkpoint_output import DirectWriter, appearing_folder, link_or_copy
-from lep_plugins.checkpoint_read import CHUNK_BYTES, INDEX, Shard, TensorEntry
 
 TOKENIZER_FILES = frozenset(
     {
@@ -56,7 +56,8 @@ class Replacement:
     @property
     def size(self) -> int:
         """Bytes of the tensor on disk."""
-        return prod(self.shape) * checkpoint_read.BITS[self.dtype] // 8
+        bits: int = checkpoint_read.BITS[self.dtype]
+        return prod(self.shape) * bits // 8
 
 
 def write_checkpoint(

@@ -1,0 +1,1 @@
+"""What every floor uses: messages, answers, stored rows, files, errors, registries."""
