@@ -86,9 +86,7 @@ def pending_samples(plan: Plan, store: SampleStore) -> list[Pending]:
             else:
                 parts.setdefault(row.id, {})[row.key] = row.answer
         pending += [
-            Pending(one, parts.get(one.sample.id, {}))
-            for one in task.samples
-            if (one.sample.id, one.key) not in stored
+            Pending(one, parts.get(one.sample.id, {})) for one in task.samples if (one.sample.id, one.key) not in stored
         ]
     return pending
 

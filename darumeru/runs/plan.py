@@ -23,7 +23,6 @@ from darumeru.tasks.spec import TaskSpec
 from darumeru.tasks.subset import limited
 
 
-
 class TaskSource(Protocol):
     """Made as SourceClass(names, config), which raises UserError for a name that it does not know."""
 
