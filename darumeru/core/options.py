@@ -40,7 +40,8 @@ class Option:
 
     help: one sentence for the command line, schemas and docs. effect: see Effect. material: the option names a folder,
     file, Hub id or address, whose content counts and never its name. panel: heading in the help of a command. least,
-    most: range of a number. by_position: on the command line it stands without a flag.
+    most: range of a number. by_position: on the command line it stands without a flag. switch: it can only be turned on
+    there.
     """
 
     help: str
@@ -50,6 +51,7 @@ class Option:
     least: float | None = None
     most: float | None = None
     by_position: bool = False
+    switch: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,11 @@ class Declared:
             _adapter(self).validate_python(value)
         except ValidationError:
             return f"must be {self.allowed}, not {_shown(value)}"
-        if isinstance(value, str) and value not in self.choices:
-            return _fault_of_text(value)
+        texts = (value,) if isinstance(value, str) else value if isinstance(value, Sequence) else ()
+        if fault := next(filter(None, map(_fault_of_text, texts)), ""):
+            return fault
+        if value == "" and Sequence not in self.kinds:
+            return "must not be empty"
         if isinstance(value, Mapping):
             return _fault_of_mapping(value)
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -122,14 +127,10 @@ class Declared:
             most = MOST if self.option.most is None else self.option.most
             if value > most:
                 return f"must be {most} or less, not {_shown(value)}"
-        if isinstance(value, Sequence):
-            return next(filter(None, map(_fault_of_text, value)), "")
         return ""
 
 
 def _fault_of_text(text: str) -> str:
-    if not text:
-        return "must not be empty"
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -208,7 +209,7 @@ def schema(config: type[Any], title: str) -> dict[str, Any]:
         about = _adapter(one).json_schema() | {"description": one.option.help}
         limits = {"minimum": one.option.least, "maximum": one.option.most}
         about |= {key: limit for key, limit in limits.items() if limit is not None}
-        properties[one.name] = about if one.required else about | {"default": _plain(one.default)}
+        properties[one.name] = about if one.required else about | {"default": to_plain(one.default)}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": title,
@@ -220,21 +221,22 @@ def schema(config: type[Any], title: str) -> dict[str, Any]:
 
 def plain(config: Any) -> dict[str, Any]:
     """The options of a config value as plain JSON, by field name."""
-    return {one.name: _plain(getattr(config, one.name)) for one in declared(type(config))}
+    return {one.name: to_plain(getattr(config, one.name)) for one in declared(type(config))}
 
 
 def of_effect(config: Any, effect: Effect) -> Iterator[tuple[str, Any]]:
     """Name and plain value of the options of one kind, those that name material left out."""
     for one in declared(type(config)):
         if one.option.effect is effect and not one.option.material:
-            yield one.name, _plain(getattr(config, one.name))
+            yield one.name, to_plain(getattr(config, one.name))
 
 
-def _plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
+    """A value of an option as plain JSON: lists for tuples, text for what JSON has not."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): to_plain(one) for key, one in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(one) for one in value]
+        return [to_plain(one) for one in value]
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 

@@ -64,6 +64,8 @@ class TaskConfig(Config):
         if not self.tasks:
             raise WrongValue("tasks", "no task is named", "see `darumeru tasks list`")
         object.__setattr__(self, "include", (self.include,) if isinstance(self.include, str) else tuple(self.include))
+        if "" in self.include:
+            raise WrongValue("include", "must not be empty")
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -127,7 +129,7 @@ class EngineConfig(Config):
         Option("More arguments of the engine, as JSON: '{\"gpu_memory_utilization\": 0.8}'.", ANSWERS, panel=ENGINE),
     ] = field(default_factory=dict)
     trust_remote_code: Annotated[
-        bool, Option("Run code that comes with the model. Off by default.", NOTHING, panel=ENGINE)
+        bool, Option("Run code that comes with the model. Off by default.", NOTHING, panel=ENGINE, switch=True)
     ] = False
 
     def __post_init__(self) -> None:

@@ -36,7 +36,7 @@ class WatchConfig(EngineConfig, CurveConfig):
         str | Path | None, Option("Curve, picture and a run a checkpoint. Default: runs/watch-<folder>.", NOTHING)
     ] = None
     poll: Annotated[float, Option("Seconds between looks.", NOTHING, least=0.1, most=86_400, panel=WHEN)] = 10.0
-    once: Annotated[bool, Option("Score what is there, then end.", NOTHING, panel=WHEN)] = False
+    once: Annotated[bool, Option("Score what is there, then end.", NOTHING, panel=WHEN, switch=True)] = False
     until_step: Annotated[
         int | None, Option("End after the checkpoint of this step.", NOTHING, least=0, panel=WHEN)
     ] = None
