@@ -20,10 +20,14 @@ def fetch(
 ) -> None:
     import sys
 
+    from darumeru.cli.options import as_flags
+    from darumeru.runs.config import TaskConfig
     from darumeru.tasks.fetching import fetch_tasks
     from darumeru.tasks.registry import load_registry
 
-    specs = load_registry().select([part.strip() for part in tasks.split(",") if part.strip()])
+    with as_flags():
+        patterns = TaskConfig(tasks=tasks).patterns
+    specs = load_registry().select(patterns)
     for line in fetch_tasks(specs, data_dir):
         print(line, file=sys.stderr)
     typer.echo(str(data_dir))
