@@ -14,9 +14,9 @@ from darumeru.lm_eval_bridge.logged import Logged, logged_documents, logged_samp
 from darumeru.lm_eval_bridge.naming import GROUPS, MICRO_AVG, lm_eval_name
 from darumeru.lm_eval_bridge.scoring import WIDTH, outcomes_of
 from darumeru.lm_eval_bridge.versions import require_lm_eval
+from darumeru.runs.join import joined_rows, with_metrics
 from darumeru.runs.results import Score, TaskScore
 from darumeru.runs.run import Run
-from darumeru.runs.join import joined_rows, with_metrics
 from darumeru.runs.stored_plan import StoredTask, read_plan
 
 FOLDER = "lm_eval"

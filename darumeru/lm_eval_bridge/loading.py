@@ -24,7 +24,8 @@ OFFLINE = "run once where the Hub can be reached, or give a YAML file with a loc
 @dataclass(frozen=True)
 class Asked:
     """What of lm-eval a run asks for. names: tasks, groups and tags. include: the user's files and folders of lm-eval
-    YAML. num_fewshot None: as each task says. limit: documents a task. subset_seed: draw them with it; None: the first."""
+    YAML. num_fewshot None: as each task says. limit: documents a task. subset_seed: draw them with
+    it; None: the first."""
 
     names: tuple[str, ...]
     include: tuple[str, ...] = ()

@@ -7,9 +7,9 @@ from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
-from darumeru.core.errors import RunFailed, UserError
+from darumeru.core.errors import RunFailed
 from darumeru.core.options import takes
-from darumeru.engines import engine_registry, load_engine
+from darumeru.engines import load_engine
 from darumeru.runs.ask import Failures
 from darumeru.runs.config import RunConfig
 from darumeru.runs.manifest import earlier_manifest
@@ -17,7 +17,7 @@ from darumeru.runs.progress import Progress, Silent
 from darumeru.runs.run import Run
 from darumeru.runs.session import EngineLoader, Session, output_folder
 from darumeru.runs.sources import split
-from darumeru.runs.subject import engine_of, find_subject
+from darumeru.runs.subject import find_subject
 from darumeru.tasks.registry import load_registry
 
 
@@ -29,7 +29,6 @@ def run(config: RunConfig, progress: Progress | None = None, load: EngineLoader 
     """
     progress = progress or Silent()
     load_registry(config.profile, config.include).select(split(config.patterns)[0])
-    engine_registry().origin(engine_of(config))
     folder = output_folder(config.output or f"runs/{folder_name(config.model)}")
     try:
         progress.phase("looking at the model")
@@ -45,10 +44,7 @@ def run(config: RunConfig, progress: Progress | None = None, load: EngineLoader 
 def run_date(config: RunConfig, folder: Path) -> date:
     """What templates take for today: as said, else the day on which the folder's run was first started."""
     if config.date is not None:
-        try:
-            return date.fromisoformat(config.date)
-        except ValueError as error:
-            raise UserError(f"`{config.date}` is no day", "--date", "write it as 2026-01-31") from error
+        return date.fromisoformat(config.date)
     earlier = earlier_manifest(folder)
     stored = earlier and (earlier["template"].get("date") or earlier["started"][:10])
     return date.fromisoformat(stored) if stored else date.today()
@@ -63,7 +59,8 @@ def folder_name(model: str) -> str:
 def evaluate(config: RunConfig) -> Run:
     """Score a model and return the Run; takes every option of `darumeru run` by its name.
 
-    Continues what `output` holds. Raises UserError for what the caller must mend and RunFailed when the engine dies or a task fails.
+    Continues what `output` holds. Raises UserError for what the caller must mend and RunFailed when the engine
+    dies or a task fails.
     """
     finished, failures = run(config)
     if failures.tasks:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from darumeru.core.errors import UserError
 from darumeru.engines.protocol import EngineOptions
 from darumeru.prompts.builder import PromptBuilder, PromptOptions, load_tokenizer
 from darumeru.prompts.server_builder import ServerPromptBuilder
@@ -31,14 +30,9 @@ class Subject:
     revision: str | None = None
 
 
-def is_server(model: str) -> bool:
-    """Whether --model names a server and not a folder or Hub id."""
-    return model.startswith(("http://", "https://"))
-
-
 def engine_of(config: RunConfig) -> str:
     """Name of the engine: servers take openai by themselves."""
-    return "openai" if is_server(config.model) and config.engine == "vllm" else config.engine
+    return "openai" if config.is_server and config.engine == "vllm" else config.engine
 
 
 def prompt_options(config: PromptConfig, today: date) -> PromptOptions:
@@ -64,17 +58,13 @@ def find_subject(config: RunConfig, today: date) -> Subject:
         extra=dict(config.engine_args),
     )
     prompts = prompt_options(config, today)
-    return (_server if is_server(config.model) else _local)(config, engine, prompts)
+    return (_server if config.is_server else _local)(config, engine, prompts)
 
 
 def _server(config: RunConfig, engine: EngineOptions, prompts: PromptOptions) -> Subject:
-    from dataclasses import replace
-
     from darumeru.engines.openai_server import served_model
     from darumeru.models.model_files import find_model
 
-    if config.revision:
-        raise UserError("a server has no revision", "--revision", "leave it out")
     files = None
     if config.tokenizer:
         files = find_model(config.tokenizer, trust_remote_code=config.trust_remote_code, weights=False)
@@ -94,12 +84,8 @@ def _server(config: RunConfig, engine: EngineOptions, prompts: PromptOptions) ->
 
 
 def _local(config: RunConfig, engine: EngineOptions, prompts: PromptOptions) -> Subject:
-    from dataclasses import replace
-
     from darumeru.models.model_files import find_model, fingerprint_folder
 
-    if config.revision and Path(config.model).expanduser().is_dir():
-        raise UserError("a folder has no revision", "--revision", "leave it out, or give a Hub id")
     files = find_model(config.model, config.revision, config.trust_remote_code)
     tokenizer_files = files
     if config.tokenizer:
