@@ -21,5 +21,10 @@ def shared(*parts: str) -> Path:
     return path
 
 
+def case(name: str) -> Path:
+    """A failing input with a right value (cases/README.md of the shared data)."""
+    return shared("..", "cases", name).resolve()
+
+
 def json_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_bytes().splitlines()]  # str.splitlines also splits at U+2028
