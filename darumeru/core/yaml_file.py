@@ -83,10 +83,8 @@ def describe(value: Any) -> str:
     if value is None:
         return "empty"
     kinds = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", int: "a whole number"}
-    kind = kinds.get(type(value), "a number" if isinstance(value, float) else type(value).__name__)
-    if isinstance(value, dict | list):
-        return kind
     shown = repr(value)
+    kind = kinds.get(type(value), "a number" if isinstance(value, float) else type(value).__name__)
     return f"{kind} ({shown if len(shown) <= 60 else shown[:57] + '...'})"
 
 

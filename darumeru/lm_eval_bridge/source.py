@@ -19,10 +19,10 @@ from darumeru.lm_eval_bridge.tokens import TokenRules
 from darumeru.runs.options import RunOptions
 from darumeru.runs.plan import PlannedSample, PlannedTask, Planner
 from darumeru.tasks.sample import Sample
-from darumeru.tasks.spec import Source, TaskSpec
+from darumeru.tasks.spec import Method, RecordSource, TaskSpec
 
 NAME = "lm_eval"
-METHODS = {
+METHODS: Mapping[str, Method] = {
     "multiple_choice": "multiple_choice",
     "generate_until": "generate",
     "loglikelihood": "loglikelihood",
@@ -202,7 +202,7 @@ class TaskPlan:
             description=f"lm-eval's task {self.name}",
             method=method,
             format=NAME,
-            source=Source(str(config("dataset_path") or ""), config("dataset_name"), self._split(), None),
+            source=RecordSource(str(config("dataset_path") or ""), config("dataset_name"), self._split(), None),
             metrics=metrics,
             score=metrics[:1],
             leaderboard=False,
