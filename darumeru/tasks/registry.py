@@ -48,14 +48,14 @@ class TaskRegistry:
         self.profile = profile
         self.specs: dict[str, TaskSpec] = {}
         self.origins: dict[str, str] = {}
-        self._files: dict[str, YamlFile] = {}
+        self.files: dict[str, YamlFile] = {}
         for one in files:
             if one.name in self.specs:
                 what = f"task `{one.name}` is defined twice, by {self.origins[one.name]} and {one.origin}"
                 raise one.file.error(what, "name")
             self.specs[one.name] = parse_spec(one.file, profile)
             self.origins[one.name] = one.origin
-            self._files[one.name] = one.file
+            self.files[one.name] = one.file
 
     @property
     def groups(self) -> dict[str, list[str]]:
@@ -79,7 +79,7 @@ class TaskRegistry:
                     mend="see `darumeru tasks list`",
                 )
             for name in names:
-                check_format(self.specs[name], self._files[name], self.profile)
+                check_format(self.specs[name], self.files[name], self.profile)
                 chosen[name] = self.specs[name]
         return list(chosen.values())
 
