@@ -70,7 +70,10 @@ def list_tasks(
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="Task name.")], profile: ProfileName = "darumeru", as_json: Json = False
+    name: Annotated[str, typer.Argument(help="Task name.")],
+    profile: ProfileName = "darumeru",
+    include: Include = None,
+    as_json: Json = False,
 ) -> None:
     from dataclasses import asdict
 

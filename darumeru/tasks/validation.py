@@ -15,7 +15,8 @@ from darumeru.tasks.spec import TaskSpec, placed
 def read_tasks(place: str, profile: str, include: Sequence[str] = ()) -> list[TaskSpec]:
     """All tasks of a YAML file or folder, and of the `include`d ones beside it, with formats, their options and
     metrics checked; UserError for the first that is wrong and for a name that two of them have."""
-    registry = TaskRegistry((read_task_file(path) for one in (place, *include) for path in _files(one)), profile)
+    paths = {path.resolve(): path for one in (place, *include) for path in _files(one)}
+    registry = TaskRegistry((read_task_file(path) for path in paths.values()), profile)
     for spec in registry.specs.values():
         file = registry.files[spec.name]
         check_format(spec, file, profile)
