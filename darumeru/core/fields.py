@@ -49,7 +49,8 @@ def checked_fields(
             continue
         wrong, checked[key] = _checked(hint, value)
         if wrong:
-            raise fail(f"`{key}` of {kind} must be {wrong}", (key,), "", ())
+            near = near_names(value, map(str, get_args(plain))) if isinstance(value, str) else ()
+            raise fail(f"`{key}` of {kind} must be {wrong}", (key,), "", near if get_origin(plain) is Literal else ())
     return checked
 
 

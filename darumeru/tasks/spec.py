@@ -173,8 +173,8 @@ def _nonsense(spec: TaskSpec) -> Iterator[tuple[str, str]]:
         values = getattr(spec, name)
         if len(set(values)) < len(values) or "" in values:
             yield name, f"must hold texts that differ, none of them empty, not {list(values)}"
-    if spec.max_length is not None and spec.max_new_tokens >= spec.max_length:
-        yield "max_new_tokens", f"must leave room for a prompt below max_length {spec.max_length}"
+    if spec.max_length is not None and spec.max_length <= spec.max_new_tokens:
+        yield "max_length", f"{spec.max_length} leaves no room for a prompt beside max_new_tokens {spec.max_new_tokens}"
 
 
 def _wrong_name(text: str) -> str:
