@@ -6,7 +6,7 @@ Nothing heavy is imported here; names load when they are first used.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 _EXPORTS = {
     "evaluate": "darumeru.runs.evaluate",
@@ -16,13 +16,34 @@ _EXPORTS = {
     "UserError": "darumeru.core.errors",
     "RunFailed": "darumeru.core.errors",
     "DarumeruCallback": "darumeru.training.callback",
-    "LiveOptions": "darumeru.training.live_engine",
+    "LiveOptions": "darumeru.training.config",
     "lm_eval_model": "darumeru.lm_eval_bridge",
 }
 __all__ = sorted(_EXPORTS)
 
+if TYPE_CHECKING:
+    from darumeru.core.errors import RunFailed as RunFailed
+    from darumeru.core.errors import UserError as UserError
+    from darumeru.lm_eval_bridge import lm_eval_model as lm_eval_model
+    from darumeru.runs.evaluate import evaluate as evaluate
+    from darumeru.runs.run import Run as Run
+    from darumeru.runs.run import load_run as load_run
+    from darumeru.runs.run import load_runs as load_runs
+    from darumeru.training.callback import DarumeruCallback as DarumeruCallback
+    from darumeru.training.config import LiveOptions as LiveOptions
 
-def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'darumeru' has no attribute {name!r}")
-    return getattr(import_module(_EXPORTS[name]), name)
+    __version__: str
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("darumeru")
+        if name not in _EXPORTS:
+            raise AttributeError(f"module 'darumeru' has no attribute {name!r}")
+        return getattr(import_module(_EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -8,12 +8,13 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from darumeru.adaptation.identity import fingerprint, plain
+from darumeru.adaptation.identity import fingerprint
 from darumeru.adaptation.pipeline import Pipeline
 from darumeru.adaptation.protocols import Candidate
 from darumeru.adaptation.store import Made
 from darumeru.adaptation.variants import Ref, Variant
 from darumeru.core.errors import RunFailed, UserError
+from darumeru.core.options import to_plain
 from darumeru.models.weight_files import find_weights, read_header
 
 
@@ -151,7 +152,7 @@ def preview_json(pipeline: Pipeline, plan: list[PreviewLine]) -> dict[str, Any]:
 def _parameters(variant: Variant) -> dict[str, Any]:
     from dataclasses import asdict
 
-    return {name: plain(value) for name, value in asdict(variant.step).items()}
+    return {name: to_plain(value) for name, value in asdict(variant.step).items()}
 
 
 def _bytes(count: int) -> str:

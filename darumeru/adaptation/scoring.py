@@ -95,49 +95,20 @@ class Scorer:
             self._kept = None
 
     def _run(self, made: Made, folder: Path) -> Scored:
-        from darumeru.engines.protocol import EngineOptions
-        from darumeru.prompts.builder import PromptOptions
         from darumeru.runs import evaluate
-        from darumeru.runs.options import RunOptions
+        from darumeru.runs.config import RunConfig
         from darumeru.training.kept_engine import KeptEngine
 
         settings = self.settings
         if self._kept is None:
             self._kept = KeptEngine()
-        engine = EngineOptions(
-            model="",
-            dtype=settings.dtype,
-            batch_size=settings.batch_size,
-            tensor_parallel=settings.tensor_parallel,
-            pipeline_parallel=settings.pipeline_parallel,
-            data_parallel=settings.data_parallel,
-            trust_remote_code=settings.trust_remote_code,
-            extra=dict(settings.engine_args),
-        )
-        options = RunOptions(
-            model=str(made.path),
-            output=str(folder),
-            name=made.label,
-            tasks=settings.patterns,
-            data=settings.data,
-            profile=settings.profile,
-            engine=settings.engine,
-            num_fewshot=None if settings.num_fewshot == "auto" else settings.num_fewshot,
-            limit=settings.limit,
-            subset_seed=settings.subset_seed,
-            max_length=settings.max_length,
-            seed=settings.seed,
-            resamples=settings.resamples,
-            include=tuple(settings.include),
-            prompts=PromptOptions(settings.system_prompt, settings.thinking, settings.chat_template),
-            thinking_tokens=settings.thinking_tokens,
-            engine_options=engine,
-        )
-        run, outcome = evaluate.run(options, self.progress, self._kept.load)
+        options = {one.name: getattr(settings, one.name) for one in declared(ScoreConfig) if one.name not in SELECTING}
+        config = RunConfig(model=str(made.path), output=str(folder), name=made.label, **options)
+        run, failures = evaluate.run(config, self.progress, self._kept.load)
         if settings.engine != "vllm":
             self.close()
-        if outcome.failures:
-            reasons = "; ".join(f"{task}: {reason}" for task, reason in outcome.failures.items())
+        if failures.tasks:
+            reasons = "; ".join(f"{task}: {reason}" for task, reason in failures.tasks.items())
             return Scored(folder, failed=" ".join(reasons.split())[:500])
         return self._scored(folder, run.results)
 
@@ -149,6 +120,10 @@ class Scorer:
         main = next((name for name in wanted if name in scores), None)
         failed = None if main else f"no score is called {' or '.join(wanted)}; there are {', '.join(scores) or 'none'}"
         return Scored(folder, scores, main, failed)
+
+
+SELECTING = ("metric", "models")
+"""What a recipe's `score` has beside the options of a run."""
 
 
 def _key(settings: ScoreConfig) -> str:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,11 +15,6 @@ if TYPE_CHECKING:
 MOST_TASKS = 4
 WIDE = 1000
 """Columns of a pipe, so that nothing is cut."""
-STOPPED = 128 + signal.SIGTERM
-
-
-class Terminated(BaseException):
-    """SIGTERM: everything unwinds, and the same command goes on."""
 
 
 def register(app: typer.Typer) -> None:
@@ -62,12 +54,8 @@ def adapt(
         _show_plan(pipeline, as_json)
         return
     try:
-        with _unwinding():
-            board = pipeline.run()
-            leave()
-    except Terminated:
-        print("stopped; everything finished is stored, the same command goes on", file=sys.stderr)
-        raise typer.Exit(STOPPED) from None
+        board = pipeline.run()
+        leave()
     finally:
         progress.close()
     if not is_first():
@@ -91,21 +79,6 @@ def _overrides(settings: list[str]) -> dict[str, str]:
             raise UserError("is not KEY=VALUE", f"--set {text}", "for example --set score.limit=16")
         found[key] = value
     return found
-
-
-@contextmanager
-def _unwinding() -> Iterator[None]:
-    """SIGTERM as an exception, so that engines are closed and files are whole."""
-
-    def stop(_number: int, _frame: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _show_plan(pipeline: Any, as_json: bool) -> None:

@@ -23,13 +23,13 @@ def fetch(
 ) -> None:
     import sys
 
-    from darumeru.core.errors import UserError
+    from darumeru.cli.options import as_flags
+    from darumeru.runs.config import TaskConfig
     from darumeru.tasks.fetching import fetch_tasks
     from darumeru.tasks.registry import load_registry
 
-    patterns = [part.strip() for part in tasks.split(",") if part.strip()]
-    if not patterns:
-        raise UserError("no task is named", "--tasks", "see `darumeru tasks list`")
+    with as_flags():
+        patterns = TaskConfig(tasks=tasks).patterns
     specs = load_registry(include=include or ()).select(patterns)
     for line in fetch_tasks(specs, data_dir):
         print(line, file=sys.stderr)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
+from typing import Any, NoReturn
 
 import typer
 
@@ -16,6 +19,8 @@ from darumeru.core.registry import Registry, say_plainly
 # `darumeru.commands`: a function that is given the Typer application.
 VERBS = ("run", "tasks", "fetch", "score", "compare", "leaderboard", "report", "watch", "adapt")
 BUILTIN = {verb: f"darumeru.cli.{verb}:register" for verb in VERBS}
+
+STOPPED = "stopped; everything finished is stored, the same command goes on"
 
 app = typer.Typer(
     name="darumeru",
@@ -52,16 +57,51 @@ def main() -> None:
     os.environ.setdefault("DARUMERU_OWNER_PID", str(os.getpid()))
     say_plainly()
     try:
-        application()(standalone_mode=True)
+        with _unwinding():
+            code = application()(standalone_mode=False)
     except UserError as error:
-        print(f"error: {error.line()}", file=sys.stderr)
-        sys.exit(UserError.exit_code)
+        _end(f"error: {error.line()}", UserError.exit_code)
+    except typer.TyperException as error:
+        message = error.format_message()
+        _end(f"error: {message[0].lower()}{message[1:]}" if message else "", UserError.exit_code)
     except RunFailed as error:
-        print(f"failed: {error}", file=sys.stderr)
-        sys.exit(RunFailed.exit_code)
-    except KeyboardInterrupt:
-        print("stopped; everything finished is stored, the same command goes on", file=sys.stderr)
-        sys.exit(130)
+        _end(f"failed: {error}", RunFailed.exit_code)
+    except Terminated:
+        _end(STOPPED, 128 + signal.SIGTERM)
+    # Typer makes an exit code of Ctrl-C.
+    if code == 128 + signal.SIGINT:
+        _end(STOPPED, code)
+    sys.exit(code)
+
+
+def _end(line: str, code: int) -> NoReturn:
+    if line:
+        print(line, file=sys.stderr)
+    sys.exit(code)
+
+
+class Terminated(SystemExit):
+    """SIGTERM: everything unwinds, so that engines are closed and files are whole."""
+
+
+@contextmanager
+def _unwinding() -> Iterator[None]:
+    """SIGTERM as an exception in this process; in forked children it stays what it was."""
+    owner = os.getpid()
+
+    def stop(number: int, _frame: Any) -> None:
+        if os.getpid() != owner:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        signal.signal(number, signal.SIG_IGN)
+        raise Terminated(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

@@ -49,8 +49,8 @@ def checked_fields(
             continue
         wrong, checked[key] = _checked(hint, value)
         if wrong:
-            near = near_names(value, map(str, get_args(plain))) if isinstance(value, str) else ()
-            raise fail(f"`{key}` of {kind} must be {wrong}", (key,), "", near if get_origin(plain) is Literal else ())
+            words = map(str, get_args(plain)) if get_origin(plain) is Literal else ()
+            raise fail(f"`{key}` of {kind} must be {wrong}", (key,), "", near_names(str(value), words))
     return checked
 
 
@@ -70,7 +70,10 @@ def _checked(hint: Any, value: Any) -> tuple[str, Any]:
     try:
         # As JSON: lists for tuples and texts for paths, and nothing else that is not of its type.
         found = _adapter(hint).validate_json(json.dumps(value), strict=True)
-    except ValidationError:
+    except ValidationError as error:
+        place = error.errors()[0]["loc"]
+        if isinstance(value, list) and get_origin(hint) in (tuple, list, Sequence) and place:
+            value = value[int(place[0])]
         return f"{_wanted(hint)}, not {describe(value)}", None
     if option and isinstance(found, int | float) and not isinstance(found, bool):
         if option.least is not None and found < option.least:

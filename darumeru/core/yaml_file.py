@@ -83,8 +83,10 @@ def describe(value: Any) -> str:
     if value is None:
         return "empty"
     kinds = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", int: "a whole number"}
-    shown = repr(value)
     kind = kinds.get(type(value), "a number" if isinstance(value, float) else type(value).__name__)
+    if isinstance(value, dict | list):
+        return kind
+    shown = repr(value)
     return f"{kind} ({shown if len(shown) <= 60 else shown[:57] + '...'})"
 
 
@@ -103,7 +105,9 @@ def _parsed(text: str, path: Path, lines: dict[Place, int]) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UserError(f"is not YAML: {reason}", f"{path}:{mark.line + 1}" if mark else str(path)) from error
+        # What is never closed is missed after the last line.
+        where = f"{path}:{min(mark.line + 1, len(text.splitlines()))}" if mark else str(path)
+        raise UserError(f"is not YAML: {reason}", where) from error
 
 
 def _check_extent(text: str, path: Path) -> None:

@@ -8,23 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
-from darumeru.core.errors import UserError
-from darumeru.core.options import Effect, Option, check
+from darumeru.core.errors import near_names
+from darumeru.core.options import Effect, Option, WrongValue, check, declared
 
 ANSWERS, SCORES, NOTHING = Effect.ANSWERS, Effect.SCORES, Effect.NOTHING
 PROMPTS, ENGINE = "Prompts", "Model and engine"
+C = TypeVar("C")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskConfig:
+class Config:
+    """What every config class does: each option is of its type and in its range, or WrongValue names it."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig(Config):
     """Which questions, of which records, and how they are scored."""
 
     tasks: Annotated[
         str | Sequence[str],
         Option("Tasks, groups or globs, separated by commas; `darumeru tasks list` shows them.", SCORES),
-    ] = ("darumeru",)
+    ] = field(default=("darumeru",), kw_only=False)
     data: Annotated[
         str,
         Option(
@@ -34,7 +45,7 @@ class TaskConfig:
         ),
     ] = "hub"
     include: Annotated[
-        Sequence[str], Option("A YAML file or folder with more tasks; may be repeated.", SCORES, material=True)
+        str | Sequence[str], Option("A YAML file or folder with more tasks; may be repeated.", SCORES, material=True)
     ] = ()
     profile: Annotated[str, Option("darumeru, paper, llmtf-2024 or llmtf-head.", ANSWERS, panel=PROMPTS)] = "darumeru"
     limit: Annotated[int | None, Option("Only this many records a task; results say so.", SCORES, least=1)] = None
@@ -47,16 +58,15 @@ class TaskConfig:
     ] = 1000
 
     def __post_init__(self) -> None:
-        tasks = self.tasks.split(",") if isinstance(self.tasks, str) else self.tasks
-        if isinstance(tasks, Sequence) and all(isinstance(task, str) for task in tasks):
-            object.__setattr__(self, "tasks", tuple(task.strip() for task in tasks if task.strip()))
-            if not self.tasks:
-                raise UserError("no task is named", "tasks", "see `darumeru tasks list`")
-        if isinstance(self.include, str):
-            object.__setattr__(self, "include", (self.include,))
-        elif isinstance(self.include, Sequence):
-            object.__setattr__(self, "include", tuple(self.include))
-        check(self)
+        super().__post_init__()
+        tasks = (self.tasks,) if isinstance(self.tasks, str) else self.tasks
+        parts = (part.strip() for text in tasks for part in text.split(","))
+        object.__setattr__(self, "tasks", tuple(filter(None, parts)))
+        if not self.tasks:
+            raise WrongValue("tasks", "no task is named", "see `darumeru tasks list`")
+        object.__setattr__(self, "include", (self.include,) if isinstance(self.include, str) else tuple(self.include))
+        if "" in self.include:
+            raise WrongValue("include", "must not be empty")
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -65,7 +75,7 @@ class TaskConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptConfig:
+class PromptConfig(Config):
     """How records become prompts."""
 
     num_fewshot: Annotated[
@@ -90,9 +100,14 @@ class PromptConfig:
                ANSWERS, panel=PROMPTS),
     ] = None  # fmt: skip
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.date is not None and not _is_day(self.date):
+            raise WrongValue("date", f"must be a day as YYYY-MM-DD, not {self.date!r}")
+
 
 @dataclass(frozen=True, kw_only=True)
-class EngineConfig:
+class EngineConfig(Config):
     """What computes the answers."""
 
     engine: Annotated[
@@ -115,19 +130,28 @@ class EngineConfig:
         Option("More arguments of the engine, as JSON: '{\"gpu_memory_utilization\": 0.8}'.", ANSWERS, panel=ENGINE),
     ] = field(default_factory=dict)
     trust_remote_code: Annotated[
-        bool, Option("Run code that comes with the model. Off by default.", NOTHING, panel=ENGINE)
+        bool, Option("Run code that comes with the model. Off by default.", NOTHING, panel=ENGINE, switch=True)
     ] = False
+
+    def __post_init__(self) -> None:
+        from darumeru.engines import engine_registry
+
+        super().__post_init__()
+        known = engine_registry().names()
+        if self.engine not in known:
+            mend = f"known: {', '.join(known)}"
+            raise WrongValue("engine", f"unknown engine `{self.engine}`", mend, near_names(self.engine, known))
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
+class ModelConfig(Config):
     """Which model."""
 
     model: Annotated[
         str,
         Option("Model folder, Hub id, or address of an OpenAI-compatible server (http://host:8000/v1).", ANSWERS,
                material=True),
-    ]  # fmt: skip
+    ] = field(kw_only=False)  # fmt: skip
     name: Annotated[str | None, Option("As tables call the model. Default: the folder's name or Hub id.", NOTHING)] = (
         None
     )
@@ -137,6 +161,18 @@ class ModelConfig:
     ] = None
     lora: Annotated[str | None, Option("PEFT LoRA adapter folder.", ANSWERS, material=True, panel=ENGINE)] = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.revision is not None:
+            kind = "a server" if self.is_server else "a folder" if Path(self.model).expanduser().is_dir() else ""
+            if kind:
+                raise WrongValue("revision", f"is of models on the Hub, and {self.model} is {kind}")
+
+    @property
+    def is_server(self) -> bool:
+        """Whether `model` is an address and not a folder or Hub id."""
+        return self.model.startswith(("http://", "https://"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class AskConfig(PromptConfig, TaskConfig):
@@ -144,10 +180,35 @@ class AskConfig(PromptConfig, TaskConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CurveConfig(AskConfig):
+    """What is asked again and again while a model is trained: where `limit` is given, the records are drawn at random,
+    by `seed` where no `subset_seed` is given, and the same each time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.limit is not None and self.subset_seed is None:
+            object.__setattr__(self, "subset_seed", self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig(EngineConfig, AskConfig, ModelConfig):
     """`darumeru run` and `darumeru.evaluate()`."""
 
     output: Annotated[
-        str | None,
+        str | Path | None,
         Option("Run folder; the same command on it goes on where it stopped. Default: runs/<model>.", NOTHING),
     ] = None
+
+
+def config_as(kind: type[C], config: Config, **more: Any) -> C:
+    """The options that a config class shares with another config value, and `more`: a value of that class."""
+    shared = {one.name for one in declared(kind)}
+    values = {one.name: getattr(config, one.name) for one in declared(type(config)) if one.name in shared}
+    return kind(**{**values, **more})
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False

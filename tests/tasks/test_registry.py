@@ -105,7 +105,7 @@ def test_an_unknown_profile_is_named() -> None:
         ('choices: ["1", "2"]', 'choices: ["1"]', 8, "`choices` .*at least two"),
         ('choices: ["1", "2"]', 'choices: ["1", "1"]', 8, "`choices` .*differ"),
         ('choices: ["1", "2"]', "choices: [true, false]", 8, "`choices` .*each text"),
-        ("name: mine/task", "name: [", 3, "is not YAML"),
+        ("name: mine/task", "name: [", 4, "is not YAML"),
         ("format: standard", "format: standart", 6, "unknown record format `standart`; did you mean standard"),
         ("format: standard", "format: mmlu", 2, "format mmlu needs `language`"),
         ("score: [acc]", "score: [acc]\noptions: {targt: text}", 11, "no option `targt`; did you mean target"),
