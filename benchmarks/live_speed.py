@@ -62,11 +62,11 @@ def main() -> None:
 
 def measure(model: str, samples: int, folder: Path) -> list[Way]:
     """Live (second push: the first starts the engine), checkpoint and new engine, transformers on the live model."""
+    from darumeru.runs.options import RunOptions
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from darumeru.engines import EngineOptions, load_engine
     from darumeru.engines.transformers_engine import TransformersEngine
-    from darumeru.runs.options import RunOptions
     from darumeru.training.live_engine import LiveEngine, LiveOptions
     from darumeru.training.live_evaluation import LiveEvaluation
 

@@ -108,11 +108,12 @@ def contestant_darumeru(job: dict[str, Any]) -> dict[str, Any]:
 
     assert lm_eval and torch and transformers
 
+    from darumeru.runs.options import RunOptions
+
     from darumeru.engines import load_engine
     from darumeru.engines.protocol import Engine, EngineOptions
     from darumeru.engines.request import LogLikelihood, Request
     from darumeru.runs import evaluate
-    from darumeru.runs.options import RunOptions
     from darumeru.runs.plan import Planner
 
     times: dict[str, float] = {}

@@ -33,10 +33,11 @@ ENVIRONMENT = {
 
 def contestant_darumeru(job: dict[str, Any]) -> dict[str, float]:
     """The harness as a user runs it; dumps its requests for the others."""
+    from darumeru.runs.options import RunOptions
+
     from darumeru.engines import load_engine
     from darumeru.engines.protocol import Engine, EngineOptions
     from darumeru.runs import evaluate
-    from darumeru.runs.options import RunOptions
 
     times: dict[str, float] = {}
 

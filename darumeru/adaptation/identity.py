@@ -11,6 +11,7 @@ from typing import Any
 
 from darumeru.adaptation.variants import Variant
 from darumeru.core.files import content_hash
+from darumeru.core.options import to_plain
 
 WHOLE = 1 << 28
 PIECE = 1 << 20
@@ -57,15 +58,6 @@ def step_key(variant: Variant, parent: str, inputs: Mapping[str, str]) -> str:
     )
 
 
-def plain(value: Any) -> Any:
-    """A parameter as a JSON value."""
-    if isinstance(value, tuple | list):
-        return [plain(one) for one in value]
-    if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
-
-
 def _content(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_content(one) for one in value]
@@ -75,4 +67,4 @@ def _content(value: Any) -> Any:
         path = Path(value)
         if path.is_absolute() and path.exists():
             return f"content {fingerprint(path)}"
-    return plain(value)
+    return to_plain(value)

@@ -37,7 +37,7 @@ class Reporter(Progress, Protocol):
 
 
 @dataclass(frozen=True)
-class Job:
+class StepRun:
     """One piece of work: a variant on one parent."""
 
     variant: Variant
@@ -111,7 +111,7 @@ class Pipeline:
         """Use what is known of a given model instead of looking for it."""
         self._given[name] = made
 
-    def look(self, variant: Variant) -> list[Job]:
+    def look(self, variant: Variant) -> list[StepRun]:
         """The work of a variant as far as it can be told without fetching models; LookupError where it cannot."""
         for ref in (variant.source, *variant.inputs.values()):
             for name in ((ref.model,) if ref.model else ref.models) if ref else ():
@@ -119,13 +119,13 @@ class Pipeline:
                     raise LookupError(name)
         return self.jobs(variant)
 
-    def remember(self, variant: Variant, jobs: list[Job]) -> None:
+    def remember(self, variant: Variant, jobs: list[StepRun]) -> None:
         """Take over finished work, for the sake of what comes after it."""
         made = [(job, self.made_by(job)) for job in jobs]
         self.made[variant.name] = [one for _, ones in made for one in ones]
         self.handed[variant.name] = [one for job, ones in made for one in self._select(job, ones)]
 
-    def jobs(self, variant: Variant) -> list[Job]:
+    def jobs(self, variant: Variant) -> list[StepRun]:
         """The work of a variant: one job for each model that its source hands on."""
         parents: list[Made | None] = [None] if variant.source is None else [*self._models(variant.source, variant)]
         inputs = {key: self._models(ref, variant)[0] for key, ref in variant.inputs.items()}
@@ -136,7 +136,7 @@ class Pipeline:
             if len(parents) > 1 and parent:
                 label = f"{variant.name}-of-{parent.label}"
             folder = StepFolder(self.output / "steps" / f"{label}-{key[:12]}")
-            jobs.append(Job(variant, parent, inputs, key, folder, label))
+            jobs.append(StepRun(variant, parent, inputs, key, folder, label))
         return jobs
 
     def _models(self, ref: Ref, variant: Variant) -> list[Made]:
@@ -177,13 +177,13 @@ class Pipeline:
             self.made[variant.name] += made
             self.handed[variant.name] += handed
 
-    def _is_done(self, job: Job) -> bool:
+    def _is_done(self, job: StepRun) -> bool:
         if job.folder.lost():
             self.reporter.say(f"{job.label}: its output is gone, so it is made again")
             job.folder.reopen()
         return job.folder.done
 
-    def _work(self, job: Job) -> None:
+    def _work(self, job: StepRun) -> None:
         """Do the work: on all ranks where the step says so, else on the first while the others wait."""
         step = job.variant.step
         on_first(lambda: job.folder.open(resumable=bool(getattr(step, "resumable", False))))
@@ -193,7 +193,7 @@ class Pipeline:
         else:
             on_first(lambda: self._run_step(job))
 
-    def _run_step(self, job: Job) -> None:
+    def _run_step(self, job: StepRun) -> None:
         step = job.variant.step
         context = StepContext(
             output=job.folder.work,
@@ -216,7 +216,7 @@ class Pipeline:
         if is_first():
             self._finish(job, time.monotonic() - began)
 
-    def _finish(self, job: Job, seconds: float) -> None:
+    def _finish(self, job: StepRun, seconds: float) -> None:
         count = len(job.folder.candidates())
         if not count:
             raise RunFailed(f"step `{job.label}` made no model")
@@ -225,7 +225,7 @@ class Pipeline:
         job.folder.finish({"key": job.key, "seconds": round(seconds, 3), "parent": parent_label, "inputs": inputs})
         self.reporter.end(f"{job.label}: {count} model{'s' * (count > 1)} in {seconds:.0f} s")
 
-    def made_by(self, job: Job) -> list[Made]:
+    def made_by(self, job: StepRun) -> list[Made]:
         """The candidates of a job so far, with labels and lineage."""
         candidates, gone = job.folder.candidates(), job.folder.deleted()
         made = []
@@ -266,7 +266,7 @@ class Pipeline:
         if self.board.put(made, scored) and is_first():
             write_board(self.board, self.output)
 
-    def _select(self, job: Job, made: list[Made]) -> list[Made]:
+    def _select(self, job: StepRun, made: list[Made]) -> list[Made]:
         select = job.variant.node.select
         here = [one for one in made if not one.deleted]
         if select == "best":
@@ -275,7 +275,7 @@ class Pipeline:
             return here[-1:]
         return self._top(job, here)
 
-    def _top(self, job: Job, made: list[Made]) -> list[Made]:
+    def _top(self, job: StepRun, made: list[Made]) -> list[Made]:
         """The best `keep` candidates, and those without a score; all without `keep`."""
         keep = job.variant.node.keep
         if keep is None:
@@ -283,7 +283,7 @@ class Pipeline:
         ranked = sorted((one for one in made if self._value(one) is not None), key=lambda one: -(self._value(one) or 0))
         return [one for one in made if one in ranked[:keep] or one not in ranked]
 
-    def _prune(self, job: Job, made: list[Made], handed: list[Made]) -> list[Made]:
+    def _prune(self, job: StepRun, made: list[Made], handed: list[Made]) -> list[Made]:
         """Delete what `keep` gives up: never what is handed on, and what another step takes as the best is in it."""
         kept = self._top(job, [one for one in made if not one.deleted])
         result = []

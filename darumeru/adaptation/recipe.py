@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from darumeru.adaptation.parameters import check_parameters
-from darumeru.adaptation.recipe_file import RecipeFile, describe, read_recipe_file
+from darumeru.adaptation.recipe_file import RecipeFile, read_recipe_file
 from darumeru.core.errors import UserError, near_names
+from darumeru.core.options import Effect, Option, WrongValue, declared
+from darumeru.core.yaml_file import describe
+from darumeru.runs.config import AskConfig, EngineConfig
 
 Select = Literal["best", "last", "all"]
 NODE_KEYS = ("name", "step", "from", "inputs", "with", "matrix", "select", "keep", "score", "seed")
@@ -17,27 +19,19 @@ RECIPE_KEYS = ("name", "seed", "models", "data", "score", "steps")
 _PLAIN = "letters, digits, `_`, `-` and `.`"
 
 
-@dataclass(frozen=True)
-class ScoreSettings:
-    """How every candidate is scored; the names are those of `darumeru run`. metric: what selects: "micro_avg", "mean"
-    (of the tasks), a group or a task; by default Micro-Avg where all its tasks are asked, else the mean. models: given
-    models that are scored too."""
+@dataclass(frozen=True, kw_only=True)
+class ScoreConfig(EngineConfig, AskConfig):
+    """How every candidate is scored: the options of `darumeru run`, and what selects."""
 
-    tasks: tuple[str, ...] = ("darumeru",)
-    data: str = "hub"
-    limit: int | None = None
-    engine: str = "vllm"
-    num_fewshot: int | None = None
-    metric: str | None = None
-    models: tuple[str, ...] = ()
-    max_length: int = 4096
-    dtype: str = "auto"
-    seed: int = 0
-    profile: str = "darumeru"
-    resamples: int = 1000
-    batch_size: int | None = None
-    include: tuple[str, ...] = ()
-    engine_args: dict[str, Any] = field(default_factory=dict)
+    metric: Annotated[
+        str | None,
+        Option(
+            'What selects: "micro_avg", "mean" (of the tasks), a group or a task. Default: Micro-Avg where all its '
+            "tasks are asked, else the mean.",
+            Effect.NOTHING,
+        ),
+    ] = None
+    models: Annotated[Sequence[str], Option("Given models that are scored too.", Effect.NOTHING)] = ()
 
     @property
     def has_own_data(self) -> bool:
@@ -46,7 +40,7 @@ class ScoreSettings:
 
 
 @dataclass(frozen=True)
-class Source:
+class Origin:
     """Where a node takes a model from. names: models or nodes. best: the best-scored candidate of all of them, one for
     each combination of the axes `per`; otherwise what the one name hands on."""
 
@@ -65,8 +59,8 @@ class Node:
 
     name: str
     step: str
-    source: Source | None
-    inputs: Mapping[str, Source]
+    source: Origin | None
+    inputs: Mapping[str, Origin]
     parameters: Mapping[str, Any]
     axes: Mapping[str, Mapping[Any, Mapping[str, Any]]]
     select: Select
@@ -86,7 +80,7 @@ class Recipe:
     seed: int
     models: Mapping[str, str]
     data: Mapping[str, tuple[str, ...]]
-    score: ScoreSettings
+    score: ScoreConfig
     nodes: tuple[Node, ...]
 
     def node(self, name: str) -> Node:
@@ -154,36 +148,50 @@ def _files(file: RecipeFile, value: Any, *place: str | int) -> tuple[str, ...]:
     return tuple(paths)
 
 
-def _score(file: RecipeFile, models: Mapping[str, str]) -> ScoreSettings:
-    from darumeru.engines import engine_registry
-    from darumeru.tasks.registry import load_registry
-
+def _score(file: RecipeFile, models: Mapping[str, str]) -> ScoreConfig:
     values = file.values.get("score") or {}
-    if not isinstance(values, dict):
-        raise file.error(f"`score` must be a mapping, not {describe(values)}", "score")
-
-    def fail(what: str, key: str, mend: str, near: Any) -> UserError:
-        return file.error(what, "score", key, mend=mend, near=near)
-
-    settings = ScoreSettings(**check_parameters("`score`", ScoreSettings, values, fail))
-    if settings.has_own_data:
-        settings = replace(settings, data=_located(file, file.filled(settings.data, "score", "data")))
-    settings = replace(settings, include=tuple(_files(file, list(settings.include), "score", "include")))
-    for name in settings.models:
+    file.check_keys(values, [one.name for one in declared(ScoreConfig)], "`score`", "score")
+    values = dict(values)
+    if isinstance(values.get("models"), str):
+        values["models"] = (values["models"],)
+    if values.get("limit") is not None:
+        # Part of the records is drawn at random here, so that no candidate profits from the order of a file.
+        values.setdefault("subset_seed", values.get("seed", 0))
+    try:
+        config = ScoreConfig(**values)
+        if config.has_own_data:
+            config = replace(config, data=_located(file, file.filled(config.data, "score", "data")))
+        if config.chat_template not in (None, "none"):
+            config = replace(config, chat_template=_files(file, config.chat_template, "score", "chat_template")[0])
+        config = replace(config, include=_files(file, list(config.include), "score", "include"))
+    except WrongValue as error:
+        what = f"`{error.name}` of `score`: {error.what}"
+        raise file.error(what, "score", error.name, mend=error.mend, near=error.near) from error
+    for name in config.models:
         if name not in models:
             raise file.error(f"no model is called `{name}`", "score", "models", near=near_names(name, models))
+    _check_asked(file, config)
+    return config
+
+
+def _check_asked(file: RecipeFile, config: ScoreConfig) -> None:
+    """UserError with the line for tasks and engines that are not known and for tasks that have no room."""
+    from darumeru.engines import engine_registry
+    from darumeru.runs.sources import split
+    from darumeru.tasks.registry import load_registry
+
+    key = "tasks"
     try:
-        if not any(name.startswith("lm_eval/") for name in settings.tasks):
-            chosen = load_registry(settings.profile, settings.include).select(settings.tasks)
-            longest = max(chosen, key=lambda spec: spec.max_new_tokens)
-            if longest.max_new_tokens >= settings.max_length:
-                what = f"{longest.name} needs {longest.max_new_tokens} tokens for an answer alone"
+        own, _ = split(config.patterns)
+        for spec in load_registry(config.profile, config.include).select(own):
+            if spec.max_new_tokens >= max(config.max_length, spec.max_length or 0):
+                what = f"{spec.name} needs {spec.max_new_tokens} tokens for an answer alone"
                 raise UserError(what, mend="raise max_length or leave the task out")
-        if settings.engine not in engine_registry().names():
-            engine_registry().get(settings.engine)
+        key = "engine"
+        if config.engine not in engine_registry().names():
+            engine_registry().get(config.engine)
     except UserError as error:
-        raise file.error(error.what, "score", mend=error.mend, near=error.near) from error
-    return settings
+        raise file.error(error.what, "score", key, mend=error.mend, near=error.near) from error
 
 
 def _nodes(file: RecipeFile, models: Mapping[str, str], seed: int) -> list[Node]:
@@ -246,14 +254,14 @@ def _node(file: RecipeFile, values: dict[str, Any], place: int, seed: int) -> No
     )
 
 
-def _source(file: RecipeFile, value: Any, *place: str | int) -> Source:
+def _source(file: RecipeFile, value: Any, *place: str | int) -> Origin:
     if isinstance(value, str):
-        return Source((value,))
+        return Origin((value,))
     file.check_keys(value, ("best", "per"), f"`{place[-1]}`", *place)
     names, per = (_texts(value.get(key)) for key in ("best", "per"))
     if names is None or not names or per is None:
         raise file.error(f"`{place[-1]}` must be a name or {{best: NAME}}", *place)
-    return Source(names, best=True, per=per)
+    return Origin(names, best=True, per=per)
 
 
 def _texts(value: Any) -> tuple[str, ...] | None:

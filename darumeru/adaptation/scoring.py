@@ -5,15 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from darumeru.adaptation.identity import fingerprint, plain
-from darumeru.adaptation.recipe import ScoreSettings
+from darumeru.adaptation.identity import fingerprint
+from darumeru.adaptation.recipe import ScoreConfig
 from darumeru.adaptation.store import Made
 from darumeru.core.errors import UserError
 from darumeru.core.files import content_hash
+from darumeru.core.options import Effect, declared, plain
 from darumeru.runs.progress import Progress, Silent
 from darumeru.runs.results import Score
 
@@ -37,7 +38,7 @@ class Scored:
 class Scorer:
     """Scores models into OUT/runs. Finished runs are read, not repeated; failed ones are tried once a start."""
 
-    def __init__(self, output: Path, settings: ScoreSettings, progress: Progress | None = None) -> None:
+    def __init__(self, output: Path, settings: ScoreConfig, progress: Progress | None = None) -> None:
         self.output = output
         self.settings = settings
         self.progress = progress or Silent()
@@ -101,25 +102,8 @@ class Scorer:
         settings = self.settings
         if self._kept is None:
             self._kept = KeptEngine()
-        config = RunConfig(
-            model=str(made.path),
-            output=str(folder),
-            name=made.label,
-            tasks=settings.tasks,
-            data=settings.data,
-            profile=settings.profile,
-            engine=settings.engine,
-            num_fewshot="auto" if settings.num_fewshot is None else settings.num_fewshot,
-            limit=settings.limit,
-            subset_seed=None if settings.limit is None else settings.seed,
-            max_length=settings.max_length,
-            seed=settings.seed,
-            resamples=settings.resamples,
-            include=settings.include,
-            dtype=settings.dtype,
-            batch_size=settings.batch_size,
-            engine_args=dict(settings.engine_args),
-        )
+        options = {one.name: getattr(settings, one.name) for one in declared(ScoreConfig) if one.name not in SELECTING}
+        config = RunConfig(model=str(made.path), output=str(folder), name=made.label, **options)
         run, failures = evaluate.run(config, self.progress, self._kept.load)
         if settings.engine != "vllm":
             self.close()
@@ -138,16 +122,19 @@ class Scorer:
         return Scored(folder, scores, main, failed)
 
 
-IDLE = ("metric", "models", "batch_size")
-"""Settings that change no answer."""
+SELECTING = ("metric", "models")
+"""What a recipe's `score` has beside the options of a run."""
 
 
-def _key(settings: ScoreSettings) -> str:
-    """Hash over what changes answers; task files and a folder of data count by content, wherever they lie."""
-    values = {name: plain(value) for name, value in asdict(settings).items() if name not in IDLE}
+def _key(settings: ScoreConfig) -> str:
+    """Hash over what changes answers and scores; files and a folder of data count by content, wherever they lie."""
+    counts = [one.name for one in declared(ScoreConfig) if one.option.effect is not Effect.NOTHING]
+    values = {name: value for name, value in plain(settings).items() if name in counts}
     values["include"] = [fingerprint(Path(path)) for path in settings.include]
     if settings.has_own_data:
         values["data"] = fingerprint(Path(settings.data))
+    if settings.chat_template not in (None, "none"):
+        values["chat_template"] = fingerprint(Path(str(settings.chat_template)))
     return content_hash(values)
 
 

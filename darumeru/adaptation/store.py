@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from darumeru.adaptation.identity import plain
 from darumeru.adaptation.protocols import Candidate
 from darumeru.core.errors import UserError
 from darumeru.core.files import to_json, write_atomically
+from darumeru.core.options import to_plain
 
 DONE = "done.json"
 YIELDED = "candidates.json"
@@ -131,7 +131,7 @@ class StepFolder:
                 {
                     "path": self.relative(one.path),
                     "step": one.step,
-                    "parameters": plain(one.parameters),
+                    "parameters": to_plain(one.parameters),
                     "training_step": one.training_step,
                     "label": one.label,
                 }

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from darumeru.adaptation.parameters import check_parameters
-from darumeru.adaptation.recipe import Node, Recipe, Source
+from darumeru.adaptation.recipe import Node, Origin, Recipe
 from darumeru.adaptation.registry import step_registry
 from darumeru.core.errors import UserError, near_names
+from darumeru.core.fields import checked_fields
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w.-]*)\}")
 DATA = "data."
@@ -121,7 +121,7 @@ def _sources(
     ]
 
 
-def _need_scores(recipe: Recipe, node: Node, variants: Sequence[Variant], source: Source, *place: str) -> None:
+def _need_scores(recipe: Recipe, node: Node, variants: Sequence[Variant], source: Origin, *place: str) -> None:
     for variant in variants:
         if variant.node.score is False:
             what = f"takes the best of `{variant.node.name}`, which is not scored (`score: false`)"
@@ -146,10 +146,10 @@ def _variant(
     values = {**node.parameters, **extra}
     filled = {key: _replaced(recipe, node, value, axes, "with", key) for key, value in values.items()}
 
-    def fail(what: str, key: str, mend: str, near: Sequence[str]) -> UserError:
-        return recipe.file.error(what, *_at(node, "with", key), mend=mend, near=near)
+    def fail(what: str, place: tuple[str, ...], mend: str, near: Sequence[str]) -> UserError:
+        return recipe.file.error(what, *_at(node, "with", *place), mend=mend, near=near)
 
-    parameters = check_parameters(f"step {step.name}", step, filled, fail)
+    parameters = checked_fields(f"step {step.name}", step, filled, fail)
     try:
         made = step(**parameters)
     except UserError as error:
@@ -166,7 +166,7 @@ def _variant(
 
 
 def _input(
-    recipe: Recipe, node: Node, key: str, source: Source, axes: Mapping[str, Any], done: Mapping[str, list[Variant]]
+    recipe: Recipe, node: Node, key: str, source: Origin, axes: Mapping[str, Any], done: Mapping[str, list[Variant]]
 ) -> Ref:
     """The one model of an input: among a step's variants the one whose axes agree."""
     place = _at(node, "inputs", key)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from darumeru.adaptation.plan import Planned
+    from darumeru.adaptation.preview import PreviewLine
 
 MOST_TASKS = 4
 WIDE = 1000
@@ -86,11 +86,11 @@ def _show_plan(pipeline: Any, as_json: bool) -> None:
     from rich.text import Text
     from rich.tree import Tree
 
-    from darumeru.adaptation.plan import make_plan, plan_json
+    from darumeru.adaptation.preview import make_preview, preview_json
 
-    plan = make_plan(pipeline)
+    plan = make_preview(pipeline)
     if as_json:
-        typer.echo(json.dumps(plan_json(pipeline, plan), ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(preview_json(pipeline, plan), ensure_ascii=False, indent=2))
         return
     steps = [one for one in plan if one.step != "model"]
     done = sum(one.state == "done" for one in steps)
@@ -104,7 +104,7 @@ def _show_plan(pipeline: Any, as_json: bool) -> None:
     console.print(root)
 
 
-def _line(one: Planned) -> str:
+def _line(one: PreviewLine) -> str:
     if one.step == "model":
         where = "" if one.state == "given" else ", on the Hub, not here yet"
         return f"{one.name} ({one.about}): {one.size}{where}"

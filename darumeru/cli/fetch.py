@@ -17,6 +17,9 @@ def register(app: typer.Typer) -> None:
 def fetch(
     data_dir: Annotated[Path, typer.Option(help="Folder to write to.")],
     tasks: Annotated[str, typer.Option(help="Tasks, groups or globs, separated by commas.")] = "darumeru",
+    include: Annotated[
+        list[str] | None, typer.Option(help="A YAML file or folder with more tasks; may be repeated.", metavar="PATH")
+    ] = None,
 ) -> None:
     import sys
 
@@ -27,7 +30,7 @@ def fetch(
 
     with as_flags():
         patterns = TaskConfig(tasks=tasks).patterns
-    specs = load_registry().select(patterns)
+    specs = load_registry(include=include or ()).select(patterns)
     for line in fetch_tasks(specs, data_dir):
         print(line, file=sys.stderr)
     typer.echo(str(data_dir))

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import typer
 
 from darumeru.core.errors import RunFailed, UserError
-from darumeru.core.registry import Registry
+from darumeru.core.registry import Registry, say_plainly
 
 # The harness's own verbs in the order of the help text, one module each; plugins bring theirs behind the entry points
 # `darumeru.commands`: a function that is given the Typer application.
@@ -55,6 +55,7 @@ def main() -> None:
     """Entry point of the console script; also the owner that engine child processes watch."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("DARUMERU_OWNER_PID", str(os.getpid()))
+    say_plainly()
     try:
         with _unwinding():
             code = application()(standalone_mode=False)

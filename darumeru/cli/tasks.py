@@ -19,6 +19,9 @@ def register(app: typer.Typer) -> None:
 
 WIDE = 150
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Include = Annotated[
+    list[str] | None, typer.Option(help="A YAML file or folder with more tasks; may be repeated.", metavar="PATH")
+]
 ProfileName = Annotated[str, typer.Option(help="darumeru, paper, llmtf-2024 or llmtf-head.")]
 
 
@@ -26,6 +29,7 @@ def list_tasks(
     profile: ProfileName = "darumeru",
     source: Annotated[str, typer.Option(help='"darumeru" or "lm-eval".')] = "darumeru",
     language: Annotated[str | None, typer.Option(help="Only tasks in this language (ru, en).")] = None,
+    include: Include = None,
     as_json: Json = False,
 ) -> None:
     if source == "lm-eval":
@@ -38,7 +42,7 @@ def list_tasks(
 
     if source != "darumeru":
         raise UserError(f"unknown source `{source}`", "--source", "known: darumeru, lm-eval")
-    registry = load_registry(profile)
+    registry = load_registry(profile, include or ())
     specs = [spec for spec in registry.specs.values() if language in (None, spec.language)]
     if as_json:
         fields = ("name", "group", "method", "metrics", "score", "language", "leaderboard", "description")
@@ -66,7 +70,10 @@ def list_tasks(
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="Task name.")], profile: ProfileName = "darumeru", as_json: Json = False
+    name: Annotated[str, typer.Argument(help="Task name.")],
+    profile: ProfileName = "darumeru",
+    include: Include = None,
+    as_json: Json = False,
 ) -> None:
     from dataclasses import asdict
 
@@ -74,7 +81,7 @@ def show(
     from darumeru.metrics import metric
     from darumeru.tasks.registry import load_registry
 
-    registry = load_registry(profile)
+    registry = load_registry(profile, include or ())
     for spec in registry.select([name]):
         values: dict[str, Any] = asdict(spec)
         if as_json:
@@ -98,6 +105,7 @@ def show(
 def validate(
     place: Annotated[str, typer.Argument(help="A YAML file or a folder of them.")],
     data: Annotated[str | None, typer.Option(help='Also read the records: "bundled", "hub" or a folder.')] = None,
+    include: Include = None,
     as_json: Json = False,
 ) -> None:
     from darumeru.tasks.formats import sample_maker
@@ -107,7 +115,7 @@ def validate(
 
     names = []
     for profile in PROFILES:
-        specs = read_tasks(place, profile)
+        specs = read_tasks(place, profile, include or ())
         names = [spec.name for spec in specs]
         for spec in specs:
             maker = sample_maker(spec.format, spec.name)

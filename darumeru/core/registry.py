@@ -20,12 +20,23 @@ class PluginWarning(UserWarning):
     """A plugin that could not be used; the others go on."""
 
 
+def say_plainly() -> None:
+    """Show a PluginWarning as one line, without the place in our code, as a command should."""
+    usual = warnings.formatwarning
+
+    def shown(message: Any, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+        is_ours = issubclass(category, PluginWarning)
+        return f"warning: {message}\n" if is_ours else usual(message, category, filename, lineno, line)
+
+    warnings.formatwarning = shown
+
+
 class _Unusable(Exception):
     """Why one entry cannot be used, as one line."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class Registered:
     """A name, where its object is ("module:attribute"), and which distribution brought it."""
 
     name: str
@@ -55,11 +66,11 @@ class Registry(Generic[T]):
         self._loaded: dict[str, T] = {}
 
     @cached_property
-    def entries(self) -> Mapping[str, Entry]:
+    def entries(self) -> Mapping[str, Registered]:
         """Name -> entry, built-ins first, then plugins by name; UserError when two distributions give one name."""
-        found = {name: Entry(name, target, OWN) for name, target in self._builtin.items()}
+        found = {name: Registered(name, target, OWN) for name, target in self._builtin.items()}
         for point in sorted(entry_points(group=self.group), key=lambda point: (point.name, point.value)):
-            entry = Entry(point.name, point.value, point.dist.name if point.dist else "an unnamed distribution")
+            entry = Registered(point.name, point.value, point.dist.name if point.dist else "an unnamed distribution")
             # The installed metadata of the project repeats its own built-ins.
             if entry.distribution == OWN and entry.name in self._builtin:
                 continue
@@ -104,14 +115,14 @@ class Registry(Generic[T]):
                 warnings.warn(message, PluginWarning, stacklevel=2)
         return usable
 
-    def _entry(self, name: str) -> Entry:
+    def _entry(self, name: str) -> Registered:
         if name not in self.entries:
             near = near_names(name, self.entries)
             mend = "" if near else f"known: {', '.join(self.entries) or 'none'}"
             raise UserError(f"unknown {self.kind} `{name}`", near=near, mend=mend)
         return self.entries[name]
 
-    def _object(self, entry: Entry) -> T:
+    def _object(self, entry: Registered) -> T:
         if entry.name not in self._loaded:
             loaded = self._imported(entry)
             wrong = self._check(entry.name, loaded) if self._check else ""
@@ -120,7 +131,7 @@ class Registry(Generic[T]):
             self._loaded[entry.name] = cast(T, loaded)
         return self._loaded[entry.name]
 
-    def _imported(self, entry: Entry) -> Any:
+    def _imported(self, entry: Registered) -> Any:
         point = EntryPoint(entry.name, entry.target, self.group)
         if entry.distribution == OWN:
             return point.load()

@@ -105,7 +105,9 @@ def _parsed(text: str, path: Path, lines: dict[Place, int]) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UserError(f"is not YAML: {reason}", f"{path}:{mark.line + 1}" if mark else str(path)) from error
+        # What is never closed is missed after the last line.
+        where = f"{path}:{min(mark.line + 1, len(text.splitlines()))}" if mark else str(path)
+        raise UserError(f"is not YAML: {reason}", where) from error
 
 
 def _check_extent(text: str, path: Path) -> None:

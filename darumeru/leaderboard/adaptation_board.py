@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from darumeru.adaptation.identity import plain
 from darumeru.adaptation.scoring import Scored
 from darumeru.adaptation.store import Made
 from darumeru.core.files import to_json, write_atomically
+from darumeru.core.options import to_plain
 from darumeru.leaderboard.curve import MEAN, MICRO_AVG, TITLES
 from darumeru.leaderboard.note import Note
 from darumeru.leaderboard.table import Cell, Column, Mark, Row, Table
@@ -86,7 +86,7 @@ def _entry(entry: Entry, folder: Path) -> dict[str, Any]:
         "node": made.node or None,
         "variant": made.variant or None,
         "step": made.candidate.step,
-        "parameters": plain(made.candidate.parameters),
+        "parameters": to_plain(made.candidate.parameters),
         "training_step": made.candidate.training_step,
         "parents": list(made.candidate.parents),
         "lineage": list(made.lineage),
@@ -151,7 +151,7 @@ def _about(entry: Entry) -> Mapping[str, Any]:
     if made.candidate.training_step is not None:
         about["training step"] = made.candidate.training_step
     if made.candidate.parameters:
-        about["parameters"] = plain(made.candidate.parameters)
+        about["parameters"] = to_plain(made.candidate.parameters)
     if made.deleted:
         about["deleted"] = "its folder was given up (keep)"
     if entry.failed:

@@ -20,10 +20,10 @@ from darumeru.runs.config import AskConfig
 from darumeru.runs.plan import Planner
 from darumeru.runs.planned import PlannedSample, PlannedTask
 from darumeru.tasks.sample import Sample
-from darumeru.tasks.spec import Source, TaskSpec
+from darumeru.tasks.spec import Method, RecordSource, TaskSpec
 
 NAME = "lm_eval"
-METHODS = {
+METHODS: Mapping[str, Method] = {
     "multiple_choice": "multiple_choice",
     "generate_until": "generate",
     "loglikelihood": "loglikelihood",
@@ -203,7 +203,7 @@ class TaskPlan:
             description=f"lm-eval's task {self.name}",
             method=method,
             format=NAME,
-            source=Source(str(config("dataset_path") or ""), config("dataset_name"), self._split(), None),
+            source=RecordSource(str(config("dataset_path") or ""), config("dataset_name"), self._split(), None),
             metrics=metrics,
             score=metrics[:1],
             leaderboard=False,

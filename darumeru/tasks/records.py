@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from darumeru.core.errors import UserError, near_names
-from darumeru.tasks.spec import Source
+from darumeru.tasks.spec import RecordSource
 
 SUFFIXES = (".jsonl", ".parquet")
 
@@ -53,13 +53,13 @@ def bundled_folder() -> Path:
     return tasks_folder() / "bundled"
 
 
-def split_path(folder: Path, source: Source, split: str) -> Path:
+def split_path(folder: Path, source: RecordSource, split: str) -> Path:
     """Path of a split in a local data folder, without suffix: DIR/<owner>/<repository>/[<config>/]<split>."""
     base = folder / source.repository
     return (base / source.config if source.config else base) / split
 
 
-def load_split(source: Source, split: str, data: str) -> Split:
+def load_split(source: RecordSource, split: str, data: str) -> Split:
     """The records of `split`. data: "hub", "bundled" or a folder.
 
     Raises UserError for a missing split, an unreadable or empty file, a broken line, or no network.
@@ -83,7 +83,7 @@ def load_split(source: Source, split: str, data: str) -> Split:
     )
 
 
-def _revision(folder: Path, source: Source) -> str:
+def _revision(folder: Path, source: RecordSource) -> str:
     path = folder / REVISIONS
     if not path.is_file():
         return "local"
@@ -136,7 +136,7 @@ def _parquet(path: Path, shown: str) -> Iterator[Record]:
         yield Record(values, f"{shown}: row {number}")
 
 
-def _from_hub(source: Source, split: str) -> Split:
+def _from_hub(source: RecordSource, split: str) -> Split:
     import datasets
     from huggingface_hub.errors import (
         HfHubHTTPError,

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from darumeru.core.errors import UserError, near_names
+from darumeru.core.registry import OWN, PluginWarning, Registry
 from darumeru.core.shipped import DATA
+from darumeru.core.yaml_file import YamlFile, read_yaml, yaml_bytes
+from darumeru.tasks.formats import check_format
 from darumeru.tasks.profiles import profile_named
 from darumeru.tasks.spec import TaskSpec, parse_spec
 
@@ -27,13 +32,12 @@ def tasks_folder() -> Path:
 class TaskFile:
     """One YAML file with one task. origin: who brought it."""
 
-    path: Path
-    document: Mapping[str, Any]
+    file: YamlFile
     origin: str
 
     @property
     def name(self) -> str:
-        return str(self.document["name"])
+        return str(self.file.values["name"])
 
 
 class TaskRegistry:
@@ -44,14 +48,14 @@ class TaskRegistry:
         self.profile = profile
         self.specs: dict[str, TaskSpec] = {}
         self.origins: dict[str, str] = {}
-        for file in files:
-            if file.name in self.specs:
-                raise UserError(
-                    f"task `{file.name}` is defined twice, by {self.origins[file.name]} and {file.origin}",
-                    str(file.path),
-                )
-            self.specs[file.name] = parse_spec(file.document, profile, str(file.path))
-            self.origins[file.name] = file.origin
+        self.files: dict[str, YamlFile] = {}
+        for one in files:
+            if one.name in self.specs:
+                what = f"task `{one.name}` is defined twice, by {self.origins[one.name]} and {one.origin}"
+                raise one.file.error(what, "name")
+            self.specs[one.name] = parse_spec(one.file, profile)
+            self.origins[one.name] = one.origin
+            self.files[one.name] = one.file
 
     @property
     def groups(self) -> dict[str, list[str]]:
@@ -74,7 +78,9 @@ class TaskRegistry:
                     near=near_names(pattern, known),
                     mend="see `darumeru tasks list`",
                 )
-            chosen.update({name: self.specs[name] for name in names})
+            for name in names:
+                check_format(self.specs[name], self.files[name], self.profile)
+                chosen[name] = self.specs[name]
         return list(chosen.values())
 
     def _matching(self, pattern: str) -> list[str]:
@@ -98,13 +104,15 @@ LEADERBOARD_GROUPS = ("DaruMMLU", "DaruMERA", "DaruSum", "DaruCopy-EN", "DaruCop
 
 def load_registry(profile: str = "darumeru", include: Sequence[str] = ()) -> TaskRegistry:
     """The project's tasks, those of plugins (entry points "darumeru.tasks": a folder or a callable that returns
-    one), and those of the folders or files in `include`."""
-    files = list(_folder_files(tasks_folder(), "darumeru"))
-    files.sort(key=lambda file: _order(file))
-    for entry in entry_points(group="darumeru.tasks"):
-        target = entry.load()
-        folder = Path(target() if callable(target) else target)
-        files += _folder_files(folder, entry.dist.name if entry.dist else entry.name)
+    one), and those of the folders or files in `include`. A plugin that cannot be used is a PluginWarning."""
+    files: list[TaskFile] = []
+    folders = folder_registry()
+    for name, folder in folders.available().items():
+        origin = folders.origin(name)
+        if origin == OWN:
+            files += sorted(_folder_files(_located(folder), origin), key=_order)
+        else:
+            files += _plugin_files(name, _located(folder), origin, profile)
     for place in include:
         path = Path(place).expanduser()
         if not path.exists():
@@ -114,18 +122,57 @@ def load_registry(profile: str = "darumeru", include: Sequence[str] = ()) -> Tas
     return TaskRegistry(files, profile)
 
 
-def _order(file: TaskFile) -> tuple[int, str]:
-    group = str(file.document.get("group"))
+Folder = str | os.PathLike[str] | Callable[[], str | os.PathLike[str]]
+
+
+@cache
+def folder_registry() -> Registry[Folder]:
+    """Folders of task files by name: the project's own and those of plugins."""
+    return Registry("darumeru.tasks", "task folder", {OWN: "darumeru.tasks.registry:tasks_folder"}, _problem)
+
+
+def _problem(name: str, folder: Any) -> str:
+    try:
+        place = folder() if callable(folder) else folder
+    except Exception as error:  # whatever a stranger's function raises must not stop the others
+        return f"{type(error).__name__}: {error}"
+    if not isinstance(place, str | os.PathLike):
+        return f"is a {type(place).__name__}, not a folder of task files or a function that returns one"
+    return "" if Path(place).is_dir() else f"no such folder: {place}"
+
+
+def _located(folder: Folder) -> Path:
+    return Path(folder() if callable(folder) else folder)
+
+
+def _plugin_files(name: str, folder: Path, origin: str, profile: str) -> Iterator[TaskFile]:
+    """A plugin's task files; each that is wrong is a warning and left out."""
+    for path in _task_paths(folder):
+        try:
+            one = read_task_file(path, origin)
+            parse_spec(one.file, profile)
+        except UserError as error:
+            message = f"a task of `{name}` of {origin} is left out: {error.line()}"
+            warnings.warn(message, PluginWarning, stacklevel=2)
+        else:
+            yield one
+
+
+def _order(one: TaskFile) -> tuple[int, str]:
+    group = str(one.file.values.get("group"))
     place = LEADERBOARD_GROUPS.index(group) if group in LEADERBOARD_GROUPS else len(LEADERBOARD_GROUPS)
-    return (place, file.name)
+    return (place, one.name)
 
 
-def _folder_files(folder: Path, origin: str) -> Iterable[TaskFile]:
-    if not folder.is_dir():
-        raise UserError("no such task folder", str(folder))
+def _folder_files(folder: Path, origin: str) -> Iterator[TaskFile]:
+    for path in _task_paths(folder):
+        yield read_task_file(path, origin)
+
+
+def _task_paths(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.glob("**/*.yaml")):
         if "lm_eval" not in path.relative_to(folder).parts:
-            yield read_task_file(path, origin)
+            yield path
 
 
 LM_EVAL_FIELDS = frozenset({"task", "include", "output_type", "dataset_path"})
@@ -144,7 +191,7 @@ def _top_fields(path: Path) -> set[str]:
     fields: set[str] = set()
     depth = nodes = 0
     try:
-        for event in yaml.parse(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        for event in yaml.parse(yaml_bytes(path), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
                 continue
@@ -157,23 +204,14 @@ def _top_fields(path: Path) -> set[str]:
                 if nodes % 2 == 0:
                     fields.add(str(getattr(event, "value", "")))
                 nodes += 1
-    except (yaml.YAMLError, OSError, UnicodeDecodeError):
+    except (yaml.YAMLError, UserError):
         return fields
     return fields
 
 
 def read_task_file(path: Path, origin: str = "") -> TaskFile:
-    """One YAML file; UserError names file and line when it is not YAML or has no name."""
-    import yaml
-
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"is not YAML: {getattr(error, 'problem', error)}", f"{path}{line}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot be read: {error}", str(path)) from error
-    if not isinstance(document, dict) or not isinstance(document.get("name"), str):
-        raise UserError("field `name` is missing", str(path))
-    return TaskFile(path, document, origin or str(path))
+    """One YAML file; UserError names file and line when it cannot be read or has no name."""
+    file = read_yaml(path)
+    if not isinstance(file.values.get("name"), str):
+        raise file.error("the task needs `name`, a text", "name", mend="add `name: ...`")
+    return TaskFile(file, origin or str(path))

@@ -2,134 +2,189 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
 
 from darumeru.core.errors import UserError, near_names
+from darumeru.core.fields import checked_fields
+from darumeru.core.options import Effect, Option, declared
+from darumeru.core.yaml_file import YamlFile, describe
+from darumeru.tasks.profiles import PROFILES
 
-METHODS = ("multiple_choice", "generate", "loglikelihood")
+ANSWERS, SCORES, NOTHING = Effect.ANSWERS, Effect.SCORES, Effect.NOTHING
+
+Method = Literal["multiple_choice", "generate", "loglikelihood"]
+METHOD_ALIASES = {"choice": "multiple_choice", "continue": "loglikelihood"}
+"""As older task files call the methods."""
+
+MOST_CHARACTERS = 200
+"""Of a task's name."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where the records are: a Hub data set, or the same path below a local folder.
+class RecordSource:
+    """Where the records are: a Hub data set, or the same path below a local folder."""
 
-    test, shots: names of the splits (shots None = the task has no few-shot records). revision: pinned commit.
-    """
-
-    repository: str
-    config: str | None = None
-    test: str = "test"
-    shots: str | None = "prompt"
-    revision: str | None = None
+    repository: Annotated[str, Option("OWNER/NAME of a Hub data set.", ANSWERS)]
+    config: Annotated[str | None, Option("Configuration of the data set.", ANSWERS)] = None
+    test: Annotated[str, Option("Split that is asked.", ANSWERS)] = "test"
+    shots: Annotated[str | None, Option("Split of the few-shot records; none when there are none.", ANSWERS)] = "prompt"
+    revision: Annotated[str | None, Option("Pinned commit.", ANSWERS, material=True)] = None
 
 
 @dataclass(frozen=True)
 class TaskSpec:
     """One task of the benchmark, complete and with its profile already applied.
 
-    method: how the model is asked ("multiple_choice": next-token probabilities; "generate": greedy text;
-    "loglikelihood": log-probabilities of a given answer). format: which record format reads the data
-    (darumeru/tasks/formats). choices: the closed set of answers. max_new_tokens: part of the token budget that is kept
-    for the answer.
-    first_shot: index of the first few-shot record. metrics: all that are reported; score: those whose unweighted
-    mean is the task's score. leaderboard: one of the 17 of Micro-Avg. most_records: cap of the published protocol.
-    max_length: total tokens when the task needs more than the run's default. options: settings of the format.
-    differs: sentences on where this task departs from its published program.
+    Each field says what has to be done again when it changes: ANSWERS, the samples are asked again; SCORES, stored
+    answers are scored again.
     """
 
-    name: str
-    group: str
-    description: str
-    method: str
-    format: str
-    source: Source
-    metrics: tuple[str, ...]
-    score: tuple[str, ...]
-    choices: tuple[str, ...] = ()
-    max_new_tokens: int = 64
-    stop: tuple[str, ...] = ()
-    first_shot: int = 0
-    few_shot: bool = True
-    leaderboard: bool = True
-    language: str = "ru"
-    most_records: int | None = None
-    max_length: int | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    differs: tuple[str, ...] = ()
+    name: Annotated[str, Option("By which it is chosen and shown.", NOTHING)]
+    group: Annotated[str, Option("What it is averaged with.", SCORES)]
+    description: Annotated[str, Option("What it asks, in one sentence.", NOTHING)]
+    method: Annotated[
+        Method,
+        Option(
+            "How the model is asked: next-token probabilities, greedy text, or log-probabilities of a given answer.",
+            ANSWERS,
+        ),
+    ]
+    format: Annotated[str, Option("Which record format reads the data (darumeru/tasks/formats).", ANSWERS)]
+    source: Annotated[RecordSource, Option("Where the records are.", ANSWERS)]
+    metrics: Annotated[tuple[str, ...], Option("All that are reported.", SCORES)]
+    score: Annotated[tuple[str, ...], Option("Those whose unweighted mean is the task's score.", SCORES)]
+    choices: Annotated[tuple[str, ...], Option("The closed set of answers.", ANSWERS)] = ()
+    max_new_tokens: Annotated[
+        int, Option("Part of the token budget that is kept for the answer.", ANSWERS, least=1)
+    ] = 64
+    stop: Annotated[tuple[str, ...], Option("Texts that end an answer.", ANSWERS)] = ()
+    first_shot: Annotated[int, Option("Index of the first few-shot record.", ANSWERS, least=0)] = 0
+    few_shot: Annotated[bool, Option("Whether examples are given at all.", ANSWERS)] = True
+    leaderboard: Annotated[bool, Option("One of the 17 of Micro-Avg.", SCORES)] = True
+    language: Annotated[str, Option("Of the records.", SCORES)] = "ru"
+    most_records: Annotated[int | None, Option("Cap of the published protocol.", SCORES, least=1)] = None
+    max_length: Annotated[
+        int | None, Option("Total tokens when the task needs more than the run's default.", ANSWERS, least=16)
+    ] = None
+    options: Annotated[Mapping[str, Any], Option("Settings of the format.", ANSWERS)] = field(default_factory=dict)
+    differs: Annotated[
+        tuple[str, ...], Option("Sentences on where this task departs from its published program.", NOTHING)
+    ] = ()
 
     def asking(self) -> dict[str, Any]:
-        return {
-            "method": self.method,
-            "stop": self.stop,
-            "choices": self.choices,
-            "max_new_tokens": self.max_new_tokens,
-        }
+        """What decides the prompts and requests, as plain JSON; the content of the records comes beside it."""
+        return self._plain(ANSWERS)
 
     def scoring(self) -> dict[str, Any]:
-        return {"metrics": self.metrics, "score": self.score, "group": self.group}
+        """What decides the scores of given answers, as plain JSON; metrics may read options too."""
+        return {**self._plain(SCORES), "options": self._plain(ANSWERS)["options"]}
+
+    def definition(self) -> dict[str, Any]:
+        """All that decides what the task's number means, as plain JSON."""
+        return {**self.asking(), **self.scoring()}
+
+    def _plain(self, effect: Effect) -> dict[str, Any]:
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        # A revision is a name of content, and content is hashed itself.
+        values["source"].pop("revision")
+        return {one.name: values[one.name] for one in declared(TaskSpec) if one.option.effect is effect}
 
 
-def parse_spec(document: Mapping[str, Any], profile: str, where: str) -> TaskSpec:
-    """A TaskSpec from one YAML document; `profiles: {name: overrides}` is applied for `profile`.
+def parse_spec(file: YamlFile, profile: str) -> TaskSpec:
+    """A TaskSpec from one YAML file; `profiles: {name: overrides}` is applied for `profile`.
 
-    Raises UserError naming `where` and the field for anything missing, unknown or of the wrong type.
+    Raises UserError with file, line and field for anything missing, unknown, of the wrong type or out of its range.
     """
-    if not isinstance(document, Mapping):
-        raise UserError("a task must be a mapping of fields", where)
-    known = {f.name for f in fields(TaskSpec)}
-    values = dict(document)
-    overrides = values.pop("profiles", None) or {}
-    if not isinstance(overrides, Mapping):
-        raise UserError("`profiles` must map profile names to fields", where)
-    values.update(overrides.get(profile) or {})
-    for name in values:
-        if name not in known:
-            raise UserError(f"unknown field `{name}`", where, near=near_names(name, known))
-    for name in ("name", "group", "description", "method", "format", "source", "metrics", "score"):
-        if name not in values:
-            raise UserError(f"field `{name}` is missing", where)
-    if values["method"] not in METHODS:
-        raise UserError(f"method `{values['method']}` is not one of {', '.join(METHODS)}", where)
-    _check_types(values, where)
-    source = values.pop("source")
-    unknown = set(source) - {f.name for f in fields(Source)}
-    if unknown or "repository" not in source:
-        raise UserError(
-            f"source: {'unknown field ' + sorted(unknown)[0] if unknown else '`repository` is missing'}", where
-        )
-    sequences: dict[str, Any] = {name: tuple(map(str, values.pop(name))) for name in _LISTS if name in values}
-    spec = TaskSpec(source=Source(**source), **sequences, **values)
-    if spec.method == "multiple_choice" and len(spec.choices) < 2:
-        raise UserError("a choice task needs at least two `choices`", where)
-    missing = [name for name in spec.score if name not in spec.metrics]
-    if missing:
-        raise UserError(f"score names `{missing[0]}`, which is not among `metrics`", where)
+    values = {name: value for name, value in file.values.items() if name != "profiles"}
+    values.update(_overrides(file, profile))
+
+    def fail(what: str, place: tuple[str, ...], mend: str = "", near: Sequence[str] = ()) -> UserError:
+        return file.error(what, *placed(file, profile, *place), mend=mend, near=near)
+
+    spec = TaskSpec(**checked_fields("the task", TaskSpec, _spelt_as_now(values), fail, "field"))
+    for name, wrong in _nonsense(spec):
+        raise fail(f"`{name.rpartition('.')[2]}` {wrong}", tuple(name.split(".")))
     return spec
 
 
-_LISTS = ("metrics", "score", "choices", "stop", "differs")
-_TYPES: Mapping[str, type | tuple[type, ...]] = {
-    "name": str,
-    "group": str,
-    "description": str,
-    "format": str,
-    "source": Mapping,
-    "options": Mapping,
-    "max_new_tokens": int,
-    "first_shot": int,
-    "few_shot": bool,
-    "leaderboard": bool,
-    "language": str,
-    "most_records": (int, type(None)),
-    "max_length": (int, type(None)),
-    **dict.fromkeys(_LISTS, (list, tuple)),
-}
+def placed(file: YamlFile, profile: str, *place: str) -> tuple[str, ...]:
+    """Where in the file a field stands that `profile` may override."""
+    overrides = (file.values.get("profiles") or {}).get(profile) or {}
+    return ("profiles", profile, *place) if place and place[0] in overrides else place
 
 
-def _check_types(values: Mapping[str, Any], where: str) -> None:
-    for name, kind in _TYPES.items():
-        if name in values and (not isinstance(values[name], kind) or (kind is int and isinstance(values[name], bool))):
-            wanted = kind.__name__ if isinstance(kind, type) else kind[0].__name__
-            raise UserError(f"field `{name}` must be of type {wanted.lower()}", where)
+def _overrides(file: YamlFile, profile: str) -> dict[str, Any]:
+    profiles = file.values.get("profiles")
+    if profiles is None:
+        return {}
+    if not isinstance(profiles, dict):
+        raise file.error(f"`profiles` must map profile names to fields, not {describe(profiles)}", "profiles")
+    for name, values in profiles.items():
+        if name not in PROFILES:
+            raise file.error(f"unknown profile `{name}`", "profiles", name, near=near_names(name, PROFILES))
+        if not isinstance(values, dict):
+            what = f"`{name}` of `profiles` must be a mapping of fields, not {describe(values)}"
+            raise file.error(what, "profiles", name)
+    return dict(profiles.get(profile, {}))
+
+
+def _spelt_as_now(values: dict[str, Any]) -> dict[str, Any]:
+    """Names of older files as they are called now; whole numbers among texts as texts."""
+    result = dict(values)
+    method, options = values.get("method"), values.get("options")
+    if isinstance(method, str):
+        result["method"] = METHOD_ALIASES.get(method, method)
+    if isinstance(options, dict) and "gold" in options and "target" not in options:
+        result["options"] = {"target" if name == "gold" else name: value for name, value in options.items()}
+    for name in ("choices", "stop"):
+        if isinstance(values.get(name), list):
+            result[name] = [str(one) if type(one) is int else one for one in values[name]]
+    return result
+
+
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+
+
+def _nonsense(spec: TaskSpec) -> Iterator[tuple[str, str]]:
+    """Fields that have the right type and cannot be meant: (name, what is wrong)."""
+    for name, text in (("name", spec.name), ("group", spec.group), ("language", spec.language)):
+        if wrong := _wrong_name(text):
+            yield name, wrong
+    source = spec.source
+    if not _REPOSITORY.fullmatch(source.repository) or ".." in source.repository:
+        yield "source.repository", f"must be OWNER/NAME of a data set, not {source.repository!r}"
+    for name in ("config", "test", "shots", "revision"):
+        text = getattr(source, name)
+        if text is not None and (wrong := _wrong_name(text)):
+            yield f"source.{name}", wrong
+    for name in ("metrics", "score"):
+        if not getattr(spec, name):
+            yield name, "must name at least one metric"
+    for name in spec.score:
+        if name not in spec.metrics:
+            yield "score", f"names `{name}`, which is not among `metrics`"
+    if spec.method == "multiple_choice" and len(spec.choices) < 2:
+        yield "choices", "of a choice task must hold at least two answers"
+    for name in ("metrics", "score", "choices", "stop"):
+        values = getattr(spec, name)
+        if len(set(values)) < len(values) or "" in values:
+            yield name, f"must hold texts that differ, none of them empty, not {list(values)}"
+    if spec.max_length is not None and spec.max_length <= spec.max_new_tokens:
+        yield "max_length", f"{spec.max_length} leaves no room for a prompt beside max_new_tokens {spec.max_new_tokens}"
+
+
+def _wrong_name(text: str) -> str:
+    """What is wrong with a name that may become part of a path, of a table and of a list on the command line."""
+    if not text.strip():
+        return "must not be empty"
+    if len(text) > MOST_CHARACTERS:
+        return f"may have {MOST_CHARACTERS} characters, has {len(text)}"
+    if not text.isprintable():
+        return f"must hold no control characters, is {text!r}"
+    if text.startswith("/") or ".." in text or text != text.strip() or "," in text:
+        return f"must hold no `..`, no comma, no slash or space in front, is {text!r}"
+    return ""

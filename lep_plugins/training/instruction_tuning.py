@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from darumeru.adaptation.identity import fingerprint
 from darumeru.adaptation.protocols import Candidate, StepContext
 from darumeru.core.errors import UserError
+from darumeru.core.files import content_hash
 from darumeru.models.model_folder import load_model, save_model
 from darumeru.prompts.builder import load_tokenizer
 from lep_plugins.training.chat_labels import ChatLabeller
@@ -89,7 +91,9 @@ class InstructTune:
         )
         model = load_model(candidate.path, self.dtype).requires_grad_(True)
         batches = partial(self.batches, rows, tokenizer.eos_token_id or 0, context.seed)
-        job = asdict(self) | {"model": str(candidate.path), "seed": context.seed, "rows": len(rows)}
+        # By content: files and store may be touched, moved or copied between a stop and going on.
+        made_rows = {"data": None, "corpus": None, "rows": content_hash(rows)}
+        job = asdict(self) | made_rows | {"model": fingerprint(candidate.path), "seed": context.seed}
         loop = TrainingLoop(model, batches, settings, context.output, job, context.say)
         parents = (candidate.label or str(candidate.path),)
         for step in loop.run():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from darumeru.adaptation.identity import fingerprint
 from darumeru.adaptation.protocols import Candidate, StepContext
 from darumeru.core.errors import UserError
 from darumeru.core.files import content_hash
@@ -74,7 +75,9 @@ class Pretrain:
 
         self.check(candidate.path)
         torch.manual_seed(context.seed)
-        key = content_hash([str(candidate.path), _files(self.corpus), self.field, self.block])
+        # By content: files and store may be touched, moved or copied between a stop and going on.
+        model_hash, corpus_hashes = fingerprint(candidate.path), [fingerprint(Path(path)) for path in self.corpus]
+        key = content_hash([model_hash, corpus_hashes, self.field, self.block])
         # Without `cpu` accelerate takes each process without an accelerator for the only one.
         with PartialState(cpu=not torch.accelerator.is_available()).main_process_first():
             tokenizer = load_tokenizer(str(candidate.path))
@@ -83,7 +86,7 @@ class Pretrain:
         settings = self.settings(packed)
         model = choose(load_model(candidate.path, self.dtype), self.trained, self.lora_rank, self.lora_alpha)
         batches = partial(self.batches, packed, context.seed)
-        job = asdict(self) | {"model": str(candidate.path), "seed": context.seed, "packed": key}
+        job = asdict(self) | {"corpus": corpus_hashes, "model": model_hash, "seed": context.seed}
         loop = TrainingLoop(model, batches, settings, context.output, job, context.say)
         parameters = asdict(self) | {"corpus": list(self.corpus)}
         for step in loop.run():
@@ -135,7 +138,3 @@ class Pretrain:
 @lru_cache(maxsize=2)
 def _order(seed: int, epoch: int, count: int) -> Any:
     return np.random.default_rng((seed, epoch)).permutation(count)
-
-
-def _files(paths: Sequence[str]) -> list[list[Any]]:
-    return [[str(path), Path(path).stat().st_size, Path(path).stat().st_mtime_ns] for path in paths]

@@ -11,7 +11,15 @@ from darumeru.core.errors import UserError
 from darumeru.models.token_bytes import SPACE_MARK, to_byte_level
 from lep_plugins.vocabulary.corpus import Normalization
 from lep_plugins.vocabulary.description import Description
-from lep_plugins.vocabulary.pipeline import BYTE_PIECES, RUNS, Pipeline, arranged, described, uncovered, with_runs
+from lep_plugins.vocabulary.tokenizer_parts import (
+    BYTE_PIECES,
+    RUNS,
+    TokenizerParts,
+    arranged,
+    described,
+    uncovered,
+    with_runs,
+)
 
 Texts = Callable[[Normalization], Iterable[str]]
 """Opens the corpus anew, normalized as asked."""
@@ -37,7 +45,7 @@ def train_bpe(
     """
     if old.table.kind == "byte_level":
         return _byte_level(old, texts, size, longest)
-    return _sentencepiece(old, texts, size, Pipeline(normalization), coverage, longest)
+    return _sentencepiece(old, texts, size, TokenizerParts(normalization), coverage, longest)
 
 
 def room(old: Description, size: int, fixed: int) -> int:
@@ -71,15 +79,15 @@ def _byte_level(old: Description, texts: Texts, size: int, longest: int) -> Desc
 
 
 def _sentencepiece(
-    old: Description, texts: Texts, size: int, pipeline: Pipeline, coverage: float, longest: int
+    old: Description, texts: Texts, size: int, parts: TokenizerParts, coverage: float, longest: int
 ) -> Description:
     from tokenizers import models, trainers
 
-    form = pipeline.normalization or "NFC"
+    form = parts.normalization or "NFC"
     alphabet, blanks = uncovered(texts(form), coverage)
     alphabet.discard(" ")
     left = room(old, size, len(BYTE_PIECES) + len(alphabet) + len(RUNS)) - len(BYTE_PIECES)
-    learner = pipeline.around(models.BPE())
+    learner = parts.around(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=left,
         min_frequency=2,
@@ -91,7 +99,7 @@ def _sentencepiece(
     pieces, merges = with_runs(old, *_learnt(learner), lambda text: text.replace(" ", SPACE_MARK), left)
     names = {token["content"] for token in old.added}
     unknown = "<unk>" if "<unk>" in names else None
-    blank = described(old, pipeline.around(models.BPE(byte_fallback=True, fuse_unk=True, unk_token=unknown)))
+    blank = described(old, parts.around(models.BPE(byte_fallback=True, fuse_unk=True, unk_token=unknown)))
     ids = {piece: position for position, piece in enumerate(arranged(old, [*BYTE_PIECES, *pieces]))}
     return blank.with_bpe(ids, merges)
 

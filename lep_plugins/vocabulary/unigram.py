@@ -9,7 +9,7 @@ from darumeru.models.token_bytes import SPACE_MARK
 from lep_plugins.vocabulary.bpe import COVERAGE, LONGEST, Texts, room
 from lep_plugins.vocabulary.corpus import Normalization
 from lep_plugins.vocabulary.description import Description
-from lep_plugins.vocabulary.pipeline import BYTE_PIECES, RUNS, Pipeline, arranged, described, uncovered
+from lep_plugins.vocabulary.tokenizer_parts import BYTE_PIECES, RUNS, TokenizerParts, arranged, described, uncovered
 
 SHRINK = 0.75
 UNKNOWN = "<unk>"
@@ -35,12 +35,12 @@ def train_unigram(
 
     if all(token["content"] != UNKNOWN for token in old.added):
         old = _with_unknown(old)
-    pipeline = Pipeline(normalization)
-    form = pipeline.normalization or "NFC"
+    parts = TokenizerParts(normalization)
+    form = parts.normalization or "NFC"
     alphabet, blanks = uncovered(texts(form), coverage)
     alphabet.discard(" ")
     fixed = len(BYTE_PIECES) + len(alphabet) + len(RUNS)
-    learner = pipeline.around(models.Unigram())
+    learner = parts.around(models.Unigram())
     trainer = trainers.UnigramTrainer(
         vocab_size=room(old, size, fixed) - len(BYTE_PIECES) - len(RUNS),
         initial_alphabet=sorted(alphabet),
@@ -54,7 +54,7 @@ def train_unigram(
         learnt.setdefault(run, learnt[run[0]])  # as likely as one character, so likelier than two
     # Text that spells "<0x41>" or "<s>" must stay text: such pieces cost more than spelling them letter by letter.
     never = min(learnt.values()) * (2 + max(len(piece) for piece in (*BYTE_PIECES, *old.vocab)))
-    blank = described(old, pipeline.around(models.Unigram([(UNKNOWN, 0.0)], unk_id=0, byte_fallback=True)))
+    blank = described(old, parts.around(models.Unigram([(UNKNOWN, 0.0)], unk_id=0, byte_fallback=True)))
     # The trainer adds up probabilities in an order of its own: in two runs they agree to about 1e-4, so pieces are put
     # in order of their text, and ids do not depend on it.
     order = arranged(old, [*BYTE_PIECES, *sorted(learnt)])

@@ -107,10 +107,10 @@ def test_the_recipe_itself_is_checked(kitchen: Path, more: str, line: int, messa
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("limit", "limti: 3", "no parameter `limti`.*did you mean limit"),
+        ("limit", "limti: 3", "unknown key `limti` in `score`; did you mean limit"),
         ("engine: transformers", "engine: transfomers", "unknown engine `transfomers`.*did you mean transformers"),
         ("darumeru/rummlu]", "darumeru/rumlu]", "rumlu.*did you mean .*rummlu"),
-        ("num_fewshot: 0", "num_fewshot: none", "`num_fewshot`.*whole number or null"),
+        ("num_fewshot: 0", "num_fewshot: none", "`num_fewshot` of `score`.*'none'"),
     ],
 )
 def test_the_scoring_is_checked(kitchen: Path, old: str, new: str, message: str) -> None:

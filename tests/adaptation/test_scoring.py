@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from darumeru.adaptation.protocols import Candidate
-from darumeru.adaptation.recipe import ScoreSettings
+from darumeru.adaptation.recipe import ScoreConfig
 from darumeru.adaptation.scoring import Scorer
 from darumeru.adaptation.store import Made
 
@@ -19,7 +19,7 @@ def test_task_files_and_data_count_by_content(tmp_path: Path) -> None:
 
     def run(name: str, seed: int = 0) -> str:
         place = tmp_path / name
-        settings = ScoreSettings(data=str(place / "data"), include=(str(place / "tasks.yaml"),), seed=seed)
+        settings = ScoreConfig(data=str(place / "data"), include=(str(place / "tasks.yaml"),), seed=seed)
         return Scorer(tmp_path / "out", settings).folder(made).name
 
     first = run("here")

@@ -40,7 +40,7 @@ def test_a_mapping_may_take_over_another(tmp_path: Path) -> None:
     ("text", "line", "what"),
     [
         ("a: 1\nb: 2\na: 3\n", 3, "the key `a` stands twice"),
-        ("a: 1\nb: [1, 2\n", 3, "is not YAML"),
+        ("a: 1\nb: [1, 2\n", 2, "is not YAML"),
         ("a: &x [*x]\n", 1, "inside its own value"),
         ("a: 1\nb: !!python/object:os.system x\n", 2, "the tag `python/object:os.system` is not known"),
         ("a:\n  ? [1]\n  : 2\n", 2, "a key must be text"),

@@ -11,9 +11,9 @@ from darumeru.core.errors import UserError
 from darumeru.tasks.fetching import fetch_tasks
 from darumeru.tasks.records import load_split
 from darumeru.tasks.registry import load_registry
-from darumeru.tasks.spec import Source, TaskSpec
+from darumeru.tasks.spec import RecordSource, TaskSpec
 
-SOURCE = Source("owner/data", "parus")
+SOURCE = RecordSource("owner/data", "parus")
 RECORD = {"messages": [{"role": "user", "content": "{a}"}], "inputs": {"a": "б"}, "outputs": "1", "meta": {"id": 0}}
 
 
@@ -90,7 +90,7 @@ def hub_repository(folder: Path) -> TaskSpec:
     spec = load_registry().specs["darumeru/parus"]
     from dataclasses import replace
 
-    return replace(spec, source=Source(str(repository), "parus"))
+    return replace(spec, source=RecordSource(str(repository), "parus"))
 
 
 def test_the_hub_path_reads_a_repository_through_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_no_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError) as caught:
-        load_split(Source("nobody/never-cached", "x"), "test", "hub")
+        load_split(RecordSource("nobody/never-cached", "x"), "test", "hub")
     assert "--data bundled" in caught.value.line()
 
 

@@ -114,6 +114,45 @@ def test_candidates_are_whole_models_with_the_same_tokenizer(corpus: Path, tmp_p
         assert (one.path / "tokenizer.json").read_bytes() == (model / "tokenizer.json").read_bytes()
 
 
+@pytest.mark.parametrize("moved", [False, True])
+def test_an_unfinished_training_goes_on_with_the_same_content_elsewhere(
+    moved: bool, corpus: Path, tmp_path: Path
+) -> None:
+    """Right value: the weights of a run that nothing disturbed (case pretrain_resume_after_touch)."""
+    import shutil
+
+    model = make_model(tmp_path / "model", hidden=32)
+    (undisturbed,) = run(model, corpus, tmp_path / "whole")
+    shutil.copy2(corpus, tmp_path / "texts.txt")
+    step = Pretrain(corpus=(str(tmp_path / "texts.txt"),), **SMALL, evaluate_every=3)
+    work = step.run(StepContext(tmp_path / "out", say=lambda text: None), Candidate(model))
+    assert next(work).training_step == 3
+    work.close()
+    (tmp_path / "texts.txt").touch()
+    here = tmp_path
+    if moved:
+        here = tmp_path / "elsewhere"
+        here.mkdir()
+        for name in ("out", "model", "texts.txt"):
+            (tmp_path / name).rename(here / name)
+    told: list[str] = []
+    step = Pretrain(corpus=(str(here / "texts.txt"),), **SMALL, evaluate_every=3)
+    found = list(step.run(StepContext(here / "out", say=told.append), Candidate(here / "model")))
+    assert "training goes on from step 3" in told
+    assert found[-1].training_step == 6
+    right = weights(undisturbed.path)
+    assert all(tensor.equal(right[name]) for name, tensor in weights(found[-1].path).items())
+
+
+def test_another_text_is_another_training(corpus: Path, tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model", hidden=32)
+    run(model, corpus, tmp_path / "out")
+    other = tmp_path / "other.txt"
+    other.write_text(corpus.read_text(encoding="utf-8") * 2, encoding="utf-8")
+    with pytest.raises(UserError, match="corpus differ"):
+        run(model, other, tmp_path / "out")
+
+
 def command(model: Path, corpus: Path, output: Path, **settings: Any) -> list[str]:
     return ["tests.training.driver", str(model), str(corpus), str(output), json.dumps({**SMALL, **settings})]
 

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from darumeru.core.errors import UserError
 from darumeru.core.message import Message
 from darumeru.tasks.formats.few_shot import chosen_shots, record_ids, reversed_before
+from darumeru.tasks.formats.protocol import FormatOptions, RecordFormat
 from darumeru.tasks.records import Record
 from darumeru.tasks.sample import Conversation, Sample
 from darumeru.tasks.spec import TaskSpec
 from darumeru.tasks.template import fill
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options(FormatOptions):
+    """instruction: with {sentence}. answer: opens the assistant message."""
+
+    instruction: str
+    answer: str
+
+
 def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wanted: int) -> list[Sample]:
-    """One sample a sentence. options: instruction (with {sentence}), answer (opens the assistant message)."""
+    """One sample a sentence."""
     examples = [_messages(spec, record, record_label(record)) for record in chosen_shots(spec, shots, wanted)]
     result = []
     for name, record in zip(record_ids(test), test, strict=True):
@@ -37,3 +47,6 @@ def _messages(spec: TaskSpec, record: Record, label: str | None) -> Conversation
     answer: str = spec.options["answer"]
     completed = answer if label is None else f"{answer.rstrip()} {label}"
     return (Message("user", text), Message("assistant", completed))
+
+
+FORMAT = RecordFormat(samples, Options)

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from darumeru.core.errors import UserError
 from darumeru.core.message import Message
 from darumeru.tasks.formats.few_shot import ROLES
+from darumeru.tasks.formats.protocol import FormatOptions, RecordFormat
 from darumeru.tasks.records import Record
 from darumeru.tasks.sample import Conversation, Sample
 from darumeru.tasks.spec import TaskSpec
 from darumeru.tasks.template import fill
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(FormatOptions):
+    """both_orders: whether each question is asked with its answers exchanged too."""
+
+    both_orders: bool = True
 
 
 def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wanted: int) -> list[Sample]:
@@ -73,3 +81,6 @@ def _conversation(record: Record, turns: Sequence[str], swapped: bool) -> Callab
         )
 
     return conversation
+
+
+FORMAT = RecordFormat(samples, Options)

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from darumeru.core.errors import UserError
 from darumeru.core.message import Message
 from darumeru.tasks.formats.few_shot import record_ids, reversed_before
+from darumeru.tasks.formats.protocol import FormatOptions, RecordFormat
 from darumeru.tasks.formats.summarization import joined
 from darumeru.tasks.records import Record
 from darumeru.tasks.sample import Sample
 from darumeru.tasks.spec import TaskSpec
 from darumeru.tasks.template import fill
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(FormatOptions):
+    """instruction: with {text}. answer: opens the assistant message."""
+
+    instruction: str
+    answer: str
 
 
 def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wanted: int) -> list[Sample]:
@@ -35,3 +45,6 @@ def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wan
             continuation = spec.options["answer"] + sentence
             result.append(Sample(spec.name, f"{name}-{index}", name, conversation, 0, target, meta, continuation))
     return result
+
+
+FORMAT = RecordFormat(samples, Options)

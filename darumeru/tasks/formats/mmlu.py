@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 from darumeru.core.errors import UserError
 from darumeru.core.message import Message
+from darumeru.tasks.formats.protocol import FormatOptions, RecordFormat
 from darumeru.tasks.records import Record
 from darumeru.tasks.sample import Conversation, Sample
 from darumeru.tasks.spec import TaskSpec
@@ -14,12 +17,21 @@ from darumeru.tasks.spec import TaskSpec
 LETTERS = ("A", "B", "C", "D")
 
 
-def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wanted: int) -> list[Sample]:
-    """One sample a question. Examples come first in order 0..k-1, the headline stands on the first message only.
+@dataclass(frozen=True, kw_only=True)
+class Options(FormatOptions):
+    """language: which question_ and choices_ fields. headline: with {subject}. answer: opens the assistant message.
+    zero_shot_headline: whether it stands without examples too. subjects: how a subject is written in the headline;
+    default: its id with spaces."""
 
-    options: language ("ru" | "en": which question_ and choices_ fields), headline (with {subject}), subjects (how a
-    subject is written in the headline; default: its id with spaces), answer ("Ответ:"), zero_shot_headline.
-    """
+    language: Literal["ru", "en"]
+    headline: str
+    answer: str
+    zero_shot_headline: bool
+    subjects: Mapping[str, str] = field(default_factory=dict)
+
+
+def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wanted: int) -> list[Sample]:
+    """One sample a question. Examples come first in order 0..k-1, the headline stands on the first message only."""
     language = spec.options["language"]
     examples: dict[str, list[Record]] = defaultdict(list)
     for record in shots:
@@ -73,3 +85,6 @@ def _letter(record: Record) -> str:
     if letter not in LETTERS:
         raise UserError(f"field `answer` is {answer!r}, not 0 to 3", record.where)
     return str(letter)
+
+
+FORMAT = RecordFormat(samples, Options)

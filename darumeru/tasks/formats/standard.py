@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from darumeru.core.errors import UserError
 from darumeru.tasks.formats.few_shot import chosen_shots, record_ids, rendered_messages, reversed_before
+from darumeru.tasks.formats.protocol import FormatOptions, RecordFormat
 from darumeru.tasks.records import Record
 from darumeru.tasks.sample import Sample
 from darumeru.tasks.spec import TaskSpec
 
 
-def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wanted: int) -> list[Sample]:
-    """One sample a record; with options.swap = [field, field] two: as it is, and with the fields and label exchanged.
+@dataclass(frozen=True, kw_only=True)
+class Options(FormatOptions):
+    """target: "label" (a choice), "text", "segments" (MultiQ: list of objects with `segment`) or "reference"
+    (inputs.text, for copying); default: "label" for choices, else "text". swap: two fields that are exchanged in a
+    second sample, with the label. cluster: the meta field whose equal values belong together."""
 
-    options.target: "label" (a choice), "text", "segments" (MultiQ: list of objects with `segment`) or "reference"
-    (inputs.text, for copying). options.cluster: the meta field whose equal values belong together.
-    """
+    target: Literal["label", "text", "segments", "reference"] | None = None
+    swap: tuple[str, str] | None = None
+    cluster: str | None = None
+
+
+def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wanted: int) -> list[Sample]:
+    """One sample a record; with options.swap two: as it is, and with the fields and the label exchanged."""
     examples = [rendered_messages(record) for record in chosen_shots(spec, shots, wanted)]
     result: list[Sample] = []
     for name, record in zip(record_ids(test), test, strict=True):
@@ -72,3 +80,6 @@ def _swapped(spec: TaskSpec, record: Record) -> Record:
 def _other(spec: TaskSpec, target: str) -> str:
     first, second = spec.choices
     return second if target == first else first
+
+
+FORMAT = RecordFormat(samples, Options)

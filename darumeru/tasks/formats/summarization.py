@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from darumeru.core.errors import UserError
 from darumeru.core.message import Message
 from darumeru.tasks.formats.few_shot import chosen_shots, record_ids, reversed_before
+from darumeru.tasks.formats.protocol import FormatOptions, RecordFormat
 from darumeru.tasks.records import Record
 from darumeru.tasks.sample import Conversation, Sample
 from darumeru.tasks.spec import TaskSpec
 from darumeru.tasks.template import fill
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options(FormatOptions):
+    """fields: of the record. instruction: with {text}. answer: opens the assistant message."""
+
+    fields: Literal["sentences", "article"]
+    instruction: str
+    answer: str
+
+
 def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wanted: int) -> list[Sample]:
-    """One sample a document. options: instruction (with {text}), answer, fields ("sentences" | "article")."""
+    """One sample a document."""
     examples = [_messages(spec, record, complete=True) for record in chosen_shots(spec, shots, wanted)]
     result = []
     for name, record in zip(record_ids(test), test, strict=True):
@@ -42,3 +54,6 @@ def _messages(spec: TaskSpec, record: Record, complete: bool) -> Conversation:
     answer: str = spec.options["answer"]
     instruction = fill(spec.options["instruction"], {"text": document}, record.where)
     return (Message("user", instruction), Message("assistant", f"{answer} {summary}" if complete else answer))
+
+
+FORMAT = RecordFormat(samples, Options)

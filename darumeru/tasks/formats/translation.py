@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from darumeru.core.errors import UserError
 from darumeru.core.message import Message
 from darumeru.tasks.formats.few_shot import ROLES, chosen_shots, record_ids, reversed_before
+from darumeru.tasks.formats.protocol import FormatOptions, RecordFormat
 from darumeru.tasks.records import Record
 from darumeru.tasks.sample import Conversation, Sample
 from darumeru.tasks.spec import TaskSpec
@@ -16,8 +19,15 @@ FROM = {"ru": "русского", "en": "английского"}
 INTO = {"ru": "русский", "en": "английский"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options(FormatOptions):
+    """direction: from which language into which."""
+
+    direction: tuple[Literal["ru", "en"], Literal["ru", "en"]]
+
+
 def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wanted: int) -> list[Sample]:
-    """One sample a sentence pair. options: direction, as [source, target] of "ru" and "en"."""
+    """One sample a sentence pair."""
     target = spec.options["direction"][1]
     examples = [_messages(spec, record, complete=True) for record in chosen_shots(spec, shots, wanted)]
     result = []
@@ -43,3 +53,6 @@ def _messages(spec: TaskSpec, record: Record, complete: bool) -> Conversation:
         return (*messages, Message("assistant", translation))
     opened = messages[-1].content.rstrip()
     return (*messages[:-1], Message("assistant", f"{opened} {translation}" if opened else translation))
+
+
+FORMAT = RecordFormat(samples, Options)

@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from darumeru.adaptation.parameters import check_parameters
 from darumeru.core.errors import UserError, near_names
+from darumeru.core.fields import Fail, checked_fields
 from darumeru.core.registry import Registry
 from lep_plugins.training.conversations import Conversation
 
@@ -64,15 +64,12 @@ def make_filters(names: Sequence[str], options: Mapping[str, Mapping[str, Any]])
     made = {}
     for name in names:
         kind = filter_registry().get(name)
-        made[name] = kind(**check_parameters(f"filter `{name}`", kind, options.get(name, {}), _fail(name)))
+        made[name] = kind(**checked_fields(f"filter `{name}`", kind, options.get(name, {}), _fail(name)))
     return made
 
 
-def _fail(name: str) -> Callable[[str, str, str, Sequence[str]], UserError]:
-    def fail(what: str, key: str, mend: str, near: Sequence[str]) -> UserError:
-        return UserError(what, ".".join(part for part in ("filter_options", name, key) if part), mend, near)
-
-    return fail
+def _fail(name: str) -> Fail:
+    return lambda what, place, mend, near: UserError(what, ".".join(("filter_options", name, *place)), mend, near)
 
 
 def run_filters(

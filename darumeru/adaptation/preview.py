@@ -8,12 +8,13 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from darumeru.adaptation.identity import fingerprint, plain
+from darumeru.adaptation.identity import fingerprint
 from darumeru.adaptation.pipeline import Pipeline
 from darumeru.adaptation.protocols import Candidate
 from darumeru.adaptation.store import Made
 from darumeru.adaptation.variants import Ref, Variant
 from darumeru.core.errors import RunFailed, UserError
+from darumeru.core.options import to_plain
 from darumeru.models.weight_files import find_weights, read_header
 
 
@@ -34,7 +35,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Planned:
+class PreviewLine:
     """A line of the plan. state: "done", "unfinished", "to do" or "not here" (a Hub model that is not in the cache).
     parent: the name that it hangs under; "" for the root. scored: how many of its models have scores."""
 
@@ -49,7 +50,7 @@ class Planned:
     path: str = ""
 
 
-def make_plan(pipeline: Pipeline) -> list[Planned]:
+def make_preview(pipeline: Pipeline) -> list[PreviewLine]:
     """Given models, then variants in working order. What depends on scores that are not there yet is "to do"."""
     known: dict[str, list[Made]] = {}
     sizes: dict[str, Size] = {}
@@ -61,7 +62,7 @@ def make_plan(pipeline: Pipeline) -> list[Planned]:
             made = Made(f"model {fingerprint(folder)}", name, Candidate(folder, label=name), lineage=(name,))
             pipeline.know(name, made)
         state = "given" if folder else "not here"
-        plan.append(Planned(name, "", "model", state, sizes[name], where, path=str(folder or where)))
+        plan.append(PreviewLine(name, "", "model", state, sizes[name], where, path=str(folder or where)))
     for variant in pipeline.variants:
         plan += _variant(pipeline, variant, known, sizes)
     return plan
@@ -69,13 +70,13 @@ def make_plan(pipeline: Pipeline) -> list[Planned]:
 
 def _variant(
     pipeline: Pipeline, variant: Variant, known: dict[str, list[Made]], sizes: dict[str, Size]
-) -> list[Planned]:
+) -> list[PreviewLine]:
     parent = _first(variant.source)
     around = ", ".join(f"{key} = {ref}" for key, ref in variant.inputs.items())
     about = "; ".join(one for one in (f"from {variant.source}" if variant.source else "", around) if one)
     target = _first(variant.inputs["target"]) if "target" in variant.inputs else parent
     guess = replace(sizes.get(target, Size()), guessed=True, parameters=None)
-    planned = Planned(variant.name, parent, variant.step.name, "to do", guess, about)
+    planned = PreviewLine(variant.name, parent, variant.step.name, "to do", guess, about)
     try:
         jobs = pipeline.look(variant) if all(name in known for name in variant.needs) else []
     except (RunFailed, LookupError, UserError):
@@ -124,7 +125,7 @@ def model_size(folder: Path) -> Size:
     return Size(total, sum(prod(shape) for shape in shapes))
 
 
-def plan_json(pipeline: Pipeline, plan: list[Planned]) -> dict[str, Any]:
+def preview_json(pipeline: Pipeline, plan: list[PreviewLine]) -> dict[str, Any]:
     """The plan as JSON values."""
     parameters: Mapping[str, Any] = {one.name: _parameters(one) for one in pipeline.variants}
     return {
@@ -151,7 +152,7 @@ def plan_json(pipeline: Pipeline, plan: list[Planned]) -> dict[str, Any]:
 def _parameters(variant: Variant) -> dict[str, Any]:
     from dataclasses import asdict
 
-    return {name: plain(value) for name, value in asdict(variant.step).items()}
+    return {name: to_plain(value) for name, value in asdict(variant.step).items()}
 
 
 def _bytes(count: int) -> str:

@@ -33,7 +33,7 @@ run before it or one character."""
 
 
 @dataclass(frozen=True)
-class Pipeline:
+class TokenizerParts:
     """normalization: what the tokenizer does to its text, None for nothing (then any text comes back exactly).
 
     No space is put before the first word, whatever the old tokenizer did: such a prefix cannot be told from a space

@@ -1,0 +1,29 @@
+"""What a record format is: how the records of a data set become samples, and which options it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from darumeru.tasks.records import Record
+from darumeru.tasks.sample import Sample
+from darumeru.tasks.spec import TaskSpec
+
+SampleMaker = Callable[[TaskSpec, Sequence[Record], Sequence[Record], int], list[Sample]]
+"""samples(spec, test records, few-shot records, wanted shots)."""
+
+
+@dataclass(frozen=True)
+class FormatOptions:
+    """What every format understands. whole_clusters: a limit takes whole clusters (the variants of an exam)."""
+
+    whole_clusters: bool = False
+
+
+@dataclass(frozen=True)
+class RecordFormat:
+    """samples: makes them; UserError with file, line and field for a record that cannot be used. options: a dataclass
+    whose fields are the `options` of a task of this format."""
+
+    samples: SampleMaker
+    options: type[FormatOptions] = FormatOptions
