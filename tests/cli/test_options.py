@@ -179,7 +179,8 @@ def test_a_file_that_is_not_there_is_named(say: Any, tmp_path: Path) -> None:
 
 def test_the_printed_file_reads_back_to_the_same_options(say: Any, tmp_path: Path) -> None:
     words = ["--model", "no/such-model", "--system-prompt", 'Отвечай: "да"\nили «нет» 😀', "--limit", "3",
-             "--name", "on", "--engine-args", '{"a b": [1, 2.5, null, "1e-4", {"c": false}]}', "--include", "x y.yaml"]  # fmt: skip
+             "--name", "on", "--include", "x y.yaml",
+             "--engine-args", '{"a b": [1, 2.5, null, "1e-4", {"c": false}]}']  # fmt: skip
     said = say("run", *words, "--print-config")
     assert (said.code, said.err, say.made) == (0, "", [])
     (tmp_path / "run.yaml").write_text(said.out, encoding="utf-8")

@@ -3,6 +3,7 @@ not."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -156,10 +157,11 @@ def test_mypy_knows_the_arguments_and_what_the_package_offers(tmp_path: Path) ->
          "--config-file", str(ROOT / "pyproject.toml"), str(tmp_path / "snippet.py")],
         capture_output=True, text=True, check=False, cwd=ROOT,
     )  # fmt: skip
-    said = {}
+    said: dict[str, list[str]] = {}
     for line in done.stdout.splitlines():
-        number, _, text = line.removeprefix(f"{tmp_path}/snippet.py:").partition(": ")
-        said.setdefault(SNIPPET.splitlines()[int(number) - 1], []).append(text)
+        found = re.search(r"snippet\.py:(\d+): (.*)", line)
+        assert found, line
+        said.setdefault(SNIPPET.splitlines()[int(found[1]) - 1], []).append(found[2])
     assert 'Unexpected keyword argument "tsks"' in said['score(model="x", tsks="y")'][0]
     assert 'Argument "dtype"' in said['score(model="x", dtype="int8")'][0]
     assert 'Unexpected keyword argument "tsks"' in said['darumeru.evaluate(model="x", output="o", tsks="y")'][0]
