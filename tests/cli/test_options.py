@@ -96,10 +96,10 @@ def test_what_a_run_needs_is_named(say: Any, tmp_path: Path) -> None:
     refused(say("watch"), "FOLDER: is needed (here or in the file of --config)")
     refused(
         say("run", "--model", str(tmp_path), "--revision", "abc"),
-        f"--revision: is of models on the Hub, and {tmp_path} is a folder",
+        "--revision: is of models on the Hub, and this one is a folder",
     )
-    refused(say("run", "--model", "http://h/v1", "--revision", "a"), "--revision: is of models on the Hub, and "
-            "http://h/v1 is a server")  # fmt: skip
+    said = say("run", "--model", "http://h/v1", "--revision", "a")
+    refused(said, "--revision: is of models on the Hub, and this one is a server")
 
 
 def test_watch_names_an_engine_that_is_not_before_it_looks_at_checkpoints(say: Any, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_watch_reads_a_file_with_its_folder(say: Any, tmp_path: Path) -> None:
         ("model: x\n\nseed: -10000\n", "{file}:3: seed: must be 0 or more, not -10000"),
         ("seed: true\n", "{file}:1: seed: must be a whole number of 0 or more and 4294967295 or less, not True"),
         ("name: 5\n", "{file}:1: name: must be text, not 5"),
-        ("engine_args: [1]\n", "{file}:1: engine_args: must be a JSON object, not [1]"),
+        ("engine_args: [1]\n", "{file}:1: engine_args: must be a JSON object"),
         ("engine_args: {seed: .nan}\n", "{file}:1: engine_args: cannot be written as JSON: Out of range float values"
                                         " are not JSON compliant"),
         ("dtype: int8\n", "{file}:1: dtype: must be auto or float32 or bfloat16 or float16, not 'int8'"),
@@ -222,7 +222,8 @@ def test_no_key_is_printed(say: Any, tmp_path: Path) -> None:
 
 def test_keys_are_not_in_error_lines(say: Any) -> None:
     said = say("run", "--model", "x", "--engine-args", '{"api_key": "sk-SECRET", "x": "\\ud800"}')
-    assert said.code in (0, 2) and "SECRET" not in said.err
+    assert said.code == 2 and said.err.startswith("error: --engine-args: cannot be written as JSON: 'utf-8' codec")
+    assert "SECRET" not in said.err
 
 
 def test_the_schema_for_editors_is_current_and_agrees_with_the_command(say: Any, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_values_are_made_uniform() -> None:
         (RunConfig, {"tasks": 5}, "tasks: must be text or a list of texts, not 5"),
         (RunConfig, {"tasks": ["a", 5]}, "tasks: must be text or a list of texts, not ['a', 5]"),
         (RunConfig, {"data": "a\0"}, "data: holds a zero byte: 'a\\x00'"),
-        (RunConfig, {"engine_args": {1: 2}}, "engine_args: must be a JSON object, not a mapping"),
+        (RunConfig, {"engine_args": {1: 2}}, "engine_args: must be a JSON object"),
         (LiveConfig, {"share": 1.0}, "share: must be between 0 and 1, not 1.0"),
         (LiveConfig, {"share": -0.5}, "share: must be 0 or more, not -0.5"),
         (LiveConfig, {"every_steps": 0}, "every_steps: must be 1 or more, not 0"),
