@@ -16,7 +16,7 @@ _EXPORTS = {
     "UserError": "darumeru.core.errors",
     "RunFailed": "darumeru.core.errors",
     "DarumeruCallback": "darumeru.training.callback",
-    "LiveOptions": "darumeru.training.live_engine",
+    "LiveOptions": "darumeru.training.config",
     "lm_eval_model": "darumeru.lm_eval_bridge",
 }
 __all__ = sorted(_EXPORTS)
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from darumeru.runs.run import load_run as load_run
     from darumeru.runs.run import load_runs as load_runs
     from darumeru.training.callback import DarumeruCallback as DarumeruCallback
-    from darumeru.training.live_engine import LiveOptions as LiveOptions
+    from darumeru.training.config import LiveOptions as LiveOptions
 
     __version__: str
 else:

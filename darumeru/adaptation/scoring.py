@@ -94,18 +94,14 @@ class Scorer:
             self._kept = None
 
     def _run(self, made: Made, folder: Path) -> Scored:
-        from darumeru.engines.protocol import EngineOptions
         from darumeru.runs import evaluate
-        from darumeru.runs.options import RunOptions
+        from darumeru.runs.config import RunConfig
         from darumeru.training.kept_engine import KeptEngine
 
         settings = self.settings
         if self._kept is None:
             self._kept = KeptEngine()
-        engine = EngineOptions(
-            model="", dtype=settings.dtype, batch_size=settings.batch_size, extra=dict(settings.engine_args)
-        )
-        options = RunOptions(
+        config = RunConfig(
             model=str(made.path),
             output=str(folder),
             name=made.label,
@@ -113,20 +109,22 @@ class Scorer:
             data=settings.data,
             profile=settings.profile,
             engine=settings.engine,
-            num_fewshot=settings.num_fewshot,
+            num_fewshot="auto" if settings.num_fewshot is None else settings.num_fewshot,
             limit=settings.limit,
             subset_seed=None if settings.limit is None else settings.seed,
             max_length=settings.max_length,
             seed=settings.seed,
             resamples=settings.resamples,
             include=settings.include,
-            engine_options=engine,
+            dtype=settings.dtype,
+            batch_size=settings.batch_size,
+            engine_args=dict(settings.engine_args),
         )
-        run, outcome = evaluate.run(options, self.progress, self._kept.load)
+        run, failures = evaluate.run(config, self.progress, self._kept.load)
         if settings.engine != "vllm":
             self.close()
-        if outcome.failures:
-            reasons = "; ".join(f"{task}: {reason}" for task, reason in outcome.failures.items())
+        if failures.tasks:
+            reasons = "; ".join(f"{task}: {reason}" for task, reason in failures.tasks.items())
             return Scored(folder, failed=" ".join(reasons.split())[:500])
         return self._scored(folder, run.results)
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from darumeru.cli.options import command
-from darumeru.runs.config import EngineConfig, RunConfig
-
-if TYPE_CHECKING:
-    from darumeru.runs.options import RunOptions
+from darumeru.runs.config import RunConfig
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +28,7 @@ def run(
         raise UserError(f"unknown format `{export}`", "--export", "known: lm-eval")
     progress = make_progress()
     try:
-        finished, _ = evaluate.run(old_options(config), progress)
+        finished, _ = evaluate.run(config, progress)
     finally:
         progress.stop()
     _show(finished, as_json)
@@ -54,54 +51,3 @@ def _show(finished: Any, as_json: bool) -> None:
         return
     Console().print(result_table(finished.results))
     print(f"stored in {finished.path}", file=sys.stderr)
-
-
-def old_options(config: Any) -> RunOptions:
-    """The options of a run as evaluate.run takes them today, of a RunConfig or WatchConfig."""
-    from darumeru.engines.protocol import EngineOptions
-    from darumeru.prompts.builder import PromptOptions
-    from darumeru.runs.options import RunOptions
-
-    model = config.model if isinstance(config, RunConfig) else ""
-    engine = config.engine
-    if isinstance(config, RunConfig) and config.is_server and engine == "vllm":
-        engine = "openai"
-    here: EngineConfig = config
-    return RunOptions(
-        model=model,
-        output=str(config.output or f"runs/{_folder_name(model)}"),
-        name=getattr(config, "name", None),
-        tasks=config.patterns,
-        data=config.data,
-        profile=config.profile,
-        engine=engine,
-        num_fewshot=None if config.num_fewshot == "auto" else config.num_fewshot,
-        limit=config.limit,
-        subset_seed=config.subset_seed,
-        max_length=config.max_length,
-        seed=config.seed,
-        resamples=config.resamples,
-        revision=getattr(config, "revision", None),
-        include=tuple(config.include),
-        prompts=PromptOptions(config.system_prompt, config.thinking, config.chat_template),
-        thinking_tokens=config.thinking_tokens,
-        command=tuple(["darumeru", *sys.argv[1:]]),
-        engine_options=EngineOptions(
-            model=model,
-            tokenizer=getattr(config, "tokenizer", None),
-            dtype=here.dtype,
-            tensor_parallel=here.tensor_parallel,
-            pipeline_parallel=here.pipeline_parallel,
-            data_parallel=here.data_parallel,
-            lora=getattr(config, "lora", None),
-            trust_remote_code=here.trust_remote_code,
-            batch_size=here.batch_size,
-            extra=here.engine_args,
-        ),
-    )
-
-
-def _folder_name(model: str) -> str:
-    import re
-
-    return re.sub(r"[^\w.-]+", "_", model.rstrip("/").split("//")[-1].rsplit("/", 1)[-1]).strip(".") or "model"

@@ -19,13 +19,12 @@ def score(
     from rich.console import Console
 
     from darumeru.cli.result_table import result_table
-    from darumeru.runs.manifest import read_manifest
-    from darumeru.runs.score import RESULTS, score_run
-    from darumeru.runs.store import SampleStore
+    from darumeru.runs.rescore import rescore
+    from darumeru.runs.score import RESULTS
 
-    manifest = read_manifest(run)
-    with SampleStore(run):
-        results = score_run(run, manifest)
+    results, notes = rescore(run)
+    for note in notes:
+        typer.echo(note, err=True)
     if as_json:
         typer.echo((run / RESULTS).read_text(encoding="utf-8"), nl=False)
     else:

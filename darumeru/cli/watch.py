@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,13 +21,10 @@ def watch(
     as_json: Annotated[bool, typer.Option("--json", help="Print each point as a line of JSON on stdout.")] = False,
 ) -> None:
     from darumeru.cli.progress import make_progress
-    from darumeru.cli.run import old_options
-    from darumeru.training.watch import Watcher, WatchOptions
+    from darumeru.training.watch import Watcher
 
     progress = make_progress()
-    run = replace(old_options(config), output=str(config.place))
-    options = WatchOptions(Path(config.folder), run, config.poll, config.once, config.until_step, config.idle)
-    watcher = Watcher(options, progress)
+    watcher = Watcher(config, progress)
     count = 0
     try:
         for point in watcher.points():

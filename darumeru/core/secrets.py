@@ -6,13 +6,32 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_SECRET = re.compile(r"(api|access|secret|private)[_-]?key|token$|passw(or)?d|authorization|secret|credential", re.I)
-_USER = re.compile(r"(?<=://)[^/@\s]*@")
+HIDDEN = "***"
+_WORDS = (
+    r"(?:(?:api|access|secret|private)[_-]?key|(?<![a-z])token|passw(?:or)?d|authorization|secret|credential|cookie)"
+)
+_SECRET = re.compile(rf"{_WORDS}$|(?:api|access|secret|private)[_-]?key|passw(?:or)?d|authorization|secret", re.I)
+_USER = re.compile(r"(?<=://)[^/@\s\"']*@")
+_PAIR = re.compile(
+    rf"(?P<name>[\w-]*{_WORDS}s?\\?[\"']?\s*[:=]\s*)(?P<quote>\\?[\"'])(?:(?!(?P=quote)).)*(?P=quote)", re.I
+)
 
 
 def is_secret(name: str) -> bool:
     """Whether a value under this name is a key, by the name: `api_key`, `hf_token`, `Authorization`."""
     return _SECRET.search(name) is not None
+
+
+def redacted(value: Any) -> Any:
+    """Plain JSON with every secret hidden: values of what is_secret, users and passwords in addresses, and both inside
+    texts (a command line, a server's message)."""
+    if isinstance(value, Mapping):
+        return {key: HIDDEN if one and is_secret(str(key)) else redacted(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(one) for one in value]
+    if isinstance(value, str):
+        return _PAIR.sub(rf"\g<name>\g<quote>{HIDDEN}\g<quote>", _USER.sub("", value))
+    return value
 
 
 def without_secrets(value: Any) -> tuple[Any, list[str]]:

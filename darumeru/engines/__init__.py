@@ -22,6 +22,7 @@ __all__ = [
     "MultipleChoice",
     "Request",
     "engine_registry",
+    "free_arguments",
     "load_engine",
 ]
 
@@ -40,6 +41,11 @@ def _check(name: str, engine: Any) -> str:
 def engine_registry() -> Registry[Any]:
     """All engine classes, the built-in ones and those of the entry-point group `darumeru.engines`."""
     return Registry("darumeru.engines", "engine", BUILTIN, _check)
+
+
+def free_arguments(name: str) -> frozenset[str]:
+    """Names of that engine's --engine-args that change no answer (Engine.free_arguments); loads no model."""
+    return frozenset(getattr(engine_registry().get(name), "free_arguments", ()))
 
 
 def load_engine(name: str, options: EngineOptions) -> Engine:

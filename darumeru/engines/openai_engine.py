@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from queue import SimpleQueue
 from typing import Any
 
 from darumeru.core.answer import Answer
-from darumeru.core.errors import UserError, near_names
+from darumeru.core.errors import UserError
 from darumeru.engines.answers import misfit
+from darumeru.engines.openai_arguments import FREE_ARGUMENTS, OpenAIArguments
 from darumeru.engines.openai_chat import ChatDialect
 from darumeru.engines.openai_dialect import Dialect, Probe
-from darumeru.engines.openai_server import GoneError, Patience, RefusedError, Server
+from darumeru.engines.openai_server import GoneError, RefusedError, Server
 from darumeru.engines.openai_tokens import TokenDialect
 from darumeru.engines.order import Numbered, grouped
 from darumeru.engines.protocol import EngineDied, EngineOptions
@@ -24,35 +24,28 @@ from darumeru.engines.request import LogLikelihood, MultipleChoice, Request
 
 CONCURRENCY = 32
 UNKNOWN_LENGTH = 1 << 20
-_EXTRA = ("model", "api_key", "concurrency", "body", *(field.name for field in fields(Patience)))
 
 
 class OpenAIEngine:
     """options.model: the address. options.tokenizer: a local tokenizer folder; with it prompts go as token ids, without
     it as messages. The key comes from OPENAI_API_KEY.
 
-    extra: model (which of several served), api_key, concurrency (requests at once, default 32), retries, backoff,
-    timeout (seconds), body (fields added to every request). `limits` says in plain words what this server cannot do.
+    extra: see OpenAIArguments. `limits` says in plain words what this server cannot do.
     """
 
     name = "openai"
+    free_arguments = FREE_ARGUMENTS
 
     def __init__(self, options: EngineOptions) -> None:
-        extra = dict(options.extra)
-        for unknown in extra.keys() - set(_EXTRA):
-            mend = f"known: {', '.join(_EXTRA)}"
-            raise UserError(
-                f"the openai engine has no argument `{unknown}`", "--engine-args", mend, near_names(unknown, _EXTRA)
-            )
+        arguments = OpenAIArguments.of(options.extra)
         if options.lora:
             raise UserError("the server chooses its adapters", "--lora", "name one as --engine-args model=NAME")
-        patience = Patience(**{field.name: extra[field.name] for field in fields(Patience) if field.name in extra})
-        self.server = Server(options.model, extra.get("api_key") or os.environ.get("OPENAI_API_KEY"), patience)
+        self.server = Server(options.model, arguments)
         try:
-            served = _served(self.server, extra.get("model"))
-            self.max_model_len = int(served.get("max_model_len") or options.max_model_len or UNKNOWN_LENGTH)
-            self.concurrency = int(extra.get("concurrency") or options.batch_size or CONCURRENCY)
-            self.dialect = self._dialect(options, {"model": served["id"], **extra.get("body", {})})
+            served = self.server.served()
+            self.max_model_len = _length(served) or options.max_model_len or UNKNOWN_LENGTH
+            self.concurrency = arguments.concurrency or options.batch_size or CONCURRENCY
+            self.dialect = self._dialect(options, {"model": served["id"], **arguments.body})
         except BaseException:
             self.server.close()
             raise
@@ -83,7 +76,7 @@ class OpenAIEngine:
                 yield index, Answer(error=wrong)
             else:
                 able.append((index, request))
-        # A vLLM server must not score named tokens and most probable ones side by side (see vllm_questions).
+        # A vLLM server must not score named tokens and most probable ones side by side (see vllm_queries).
         for top in (False, True):
             yield from self._ask([each for each in able if _asks_top(each[1]) == top])
 
@@ -152,17 +145,6 @@ def _asks_top(request: Request) -> bool:
     return isinstance(request.kind, MultipleChoice) and request.kind.top_k is not None
 
 
-def _served(server: Server, wanted: str | None) -> dict[str, Any]:
-    models = {str(each["id"]): each for each in server.models()}
-    if wanted is None and len(models) == 1:
-        return next(iter(models.values()))
-    if wanted in models:
-        return models[wanted]
-    mend = f"served: {', '.join(sorted(models)[:8]) or 'none'}"
-    if wanted is None:
-        raise UserError(
-            "the server has several models" if models else "the server has no model",
-            server.url,
-            f"--engine-args model=NAME; {mend}",
-        )
-    raise UserError(f"the server has no model `{wanted}`", server.url, mend, near_names(wanted, models))
+def _length(served: Mapping[str, Any]) -> int | None:
+    told = served.get("max_model_len")
+    return told if isinstance(told, int) and not isinstance(told, bool) and told > 0 else None

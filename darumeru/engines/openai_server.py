@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
-from darumeru.core.errors import UserError
+from darumeru.core.errors import UserError, near_names
+from darumeru.engines.openai_arguments import OpenAIArguments
+from darumeru.engines.protocol import EngineOptions
 
 # Too many requests, and failures of the server or of what stands before it.
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
 BUSY = frozenset({429})
+_IDENTITY = ("id", "root", "parent", "owned_by", "max_model_len")
 
 
 class RefusedError(Exception):
@@ -24,26 +26,16 @@ class GoneError(Exception):
     """Nobody answers at the address any more."""
 
 
-@dataclass(frozen=True)
-class Patience:
-    """retries: further tries after the first. backoff: seconds before the first of them, doubled each time (a
-    Retry-After of the server counts instead). timeout: seconds for one answer."""
-
-    retries: int = 5
-    backoff: float = 0.5
-    timeout: float = 600.0
-
-
 class Server:
     """One server, usable from several threads. url: the address that ends in /v1."""
 
-    def __init__(self, url: str, api_key: str | None, patience: Patience) -> None:
+    def __init__(self, url: str, arguments: OpenAIArguments) -> None:
         self.url = url.rstrip("/")
-        self.patience = patience
+        self.arguments = arguments
         self.stopping = threading.Event()
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        headers = {"Authorization": f"Bearer {arguments.key}"} if arguments.key else {}
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-        self._client = httpx.Client(headers=headers, timeout=patience.timeout, limits=limits)
+        self._client = httpx.Client(headers=headers, timeout=arguments.timeout, limits=limits)
 
     def models(self) -> list[dict[str, Any]]:
         """What the server serves; UserError when this is no such server."""
@@ -64,17 +56,35 @@ class Server:
             raise UserError(f"not an OpenAI-compatible server (GET /models: HTTP {response.status_code})", self.url)
         return listed
 
+    def served(self) -> dict[str, Any]:
+        """The entry of `models` that is asked: the one that the arguments name, or the only one. UserError when there
+        is none or a choice."""
+        wanted = self.arguments.model
+        models = {str(each["id"]): each for each in self.models()}
+        if wanted is None and len(models) == 1:
+            return next(iter(models.values()))
+        if wanted in models:
+            return models[wanted]
+        mend = f"served: {', '.join(sorted(models)[:8]) or 'none'}"
+        if wanted is None:
+            raise UserError(
+                "the server has several models" if models else "the server has no model",
+                self.url,
+                f"--engine-args model=NAME; {mend}",
+            )
+        raise UserError(f"the server has no model `{wanted}`", self.url, mend, near_names(wanted, models))
+
     def post(self, path: str, body: Mapping[str, Any], retried: frozenset[int] = RETRIED) -> dict[str, Any]:
         """The server's JSON answer. retried: HTTP statuses worth another try. Raises RefusedError or GoneError when
         the tries are used up."""
-        wait = self.patience.backoff
-        for left in range(self.patience.retries, -1, -1):
+        wait = self.arguments.backoff
+        for left in range(self.arguments.retries, -1, -1):
             failure: Exception
             delay = wait
             try:
                 response = self._client.post(f"{self.url}{path}", json=dict(body))
             except httpx.TimeoutException:
-                failure = RefusedError(f"no answer within {self.patience.timeout:g} s")
+                failure = RefusedError(f"no answer within {self.arguments.timeout:g} s")
             except httpx.HTTPError as error:
                 failure = GoneError(f"{self.url}: {error or type(error).__name__}")
             else:
@@ -93,6 +103,21 @@ class Server:
         """End waiting retries and close the connections."""
         self.stopping.set()
         self._client.close()
+
+
+def served_model(options: EngineOptions) -> Mapping[str, Any]:
+    """What the server at options.model says it serves: the identity of a server's model.
+
+    Of the entry in GET /models: id, root (what was loaded), parent (of an adapter), owned_by, max_model_len, as far as
+    the server tells them; no address, time or permission, which differ without another model. UserError as in
+    `Server.models` and `Server.served`.
+    """
+    server = Server(options.model, OpenAIArguments.of(options.extra))
+    try:
+        entry = server.served()
+    finally:
+        server.close()
+    return {key: entry[key] for key in _IDENTITY if entry.get(key) is not None}
 
 
 def _object(response: httpx.Response) -> dict[str, Any]:

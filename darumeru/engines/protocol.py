@@ -44,9 +44,17 @@ class Engine(Protocol):
 
     An engine that cannot do a kind of request says so in `capabilities` ("multiple_choice", "generate",
     "loglikelihood"), which is read before any request is sent.
+
+    free_arguments: names in EngineOptions.extra that change no answer (memory, patience, keys, logging): free to change
+    in the middle of a run. Read from the class, before anything heavy is imported. A class without it has none, so that
+    every argument counts as changing answers. Not free is also what only changes rounding (kernels, dtypes, caching).
+
+    A class may have `check(options)`, called before the model is loaded: it raises UserError for a model that it
+    cannot answer for.
     """
 
     name: str
+    free_arguments: frozenset[str]
     capabilities: frozenset[str]
     max_model_len: int
 

@@ -45,11 +45,11 @@ class Request:
 
     prompt: token ids, BOS included, final. text: the rendered prompt. messages: the conversation, its last
     message an open assistant message or a user message (servers without a local tokenizer use these).
-    fingerprint: hash over model, tokenizer, template, ids and parameters; the key of the answer in the store.
+    key: of the answer in the store: hash over the model, the ids (or messages) and the parameters.
     """
 
     prompt: tuple[int, ...]
     kind: MultipleChoice | Generate | LogLikelihood
     text: str = ""
     messages: tuple[Message, ...] = ()
-    fingerprint: str = ""
+    key: str = ""

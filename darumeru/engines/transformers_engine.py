@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     import torch
 
 BATCH_SIZE = 16
+# Where the weights lie and how they come there. Not free: attn_implementation, experts_implementation and the like,
+# which round in other places, and everything that transformers takes for the model's configuration.
+FREE_ARGUMENTS = frozenset({
+    "device", "device_map", "max_memory", "offload_buffers", "offload_folder", "low_cpu_mem_usage", "use_safetensors",
+    "cache_dir", "local_files_only", "proxies", "token", "weights_only",
+})  # fmt: skip
 # Rows times padded length of one batch; a longer prompt gets a batch of its own.
 BATCH_TOKENS = 16384
 
@@ -32,6 +38,7 @@ class TransformersEngine:
 
     name = "transformers"
     capabilities = frozenset({"multiple_choice", "generate", "loglikelihood"})
+    free_arguments = FREE_ARGUMENTS
 
     def __init__(self, options: EngineOptions) -> None:
         for field in ("tensor_parallel", "pipeline_parallel", "data_parallel"):

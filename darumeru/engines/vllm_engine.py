@@ -16,7 +16,8 @@ from darumeru.engines.answers import GeneratedText, misfit
 from darumeru.engines.order import Numbered, grouped
 from darumeru.engines.protocol import EngineOptions
 from darumeru.engines.request import MultipleChoice, Request
-from darumeru.engines.vllm_questions import question
+from darumeru.engines.vllm_arguments import FREE_ARGUMENTS
+from darumeru.engines.vllm_queries import query
 from darumeru.engines.vllm_reload import reload_weights
 from darumeru.engines.vllm_setup import (
     MOST_TOP_K,
@@ -41,6 +42,7 @@ class VllmEngine:
     name = "vllm"
     capabilities = frozenset({"multiple_choice", "generate", "loglikelihood"})
     limits: tuple[str, ...] = ()
+    free_arguments = FREE_ARGUMENTS
 
     def __init__(self, options: EngineOptions) -> None:
         if importlib.util.find_spec("vllm") is None:
@@ -55,7 +57,7 @@ class VllmEngine:
         if options.data_parallel > 1 or options.own_process:
             from darumeru.engines.vllm_replicas import Replicas
 
-            self._replicas = Replicas(options)
+            self._replicas = Replicas(options, type(self))
             self.max_model_len = self._replicas.max_model_len
             return
         set_environment()
@@ -98,7 +100,7 @@ class VllmEngine:
         """The same for what `grouped` makes, read only as fast as there is room for it."""
         from darumeru.engines.vllm_stream import Stream
 
-        source = (question(group, self.text, self.max_model_len) for group in groups)
+        source = (query(group, self.text, self.max_model_len) for group in groups)
         stepping = _eager if self.llm_engine.vllm_config.model_config.enforce_eager else None
         return Stream(self.llm_engine, source, self._nans, self._lora, stepping).answers()
 

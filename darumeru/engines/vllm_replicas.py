@@ -13,7 +13,7 @@ import os
 import sys
 import types
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
@@ -99,15 +99,19 @@ class Weights:
 
 
 class Replicas:
-    """The children of one engine. A replica that dies ends the call with EngineDied; answers before it stay."""
+    """The children of one engine. A replica that dies ends the call with EngineDied; answers before it stay.
 
-    def __init__(self, options: EngineOptions) -> None:
+    load: makes a replica's engine in its process (a class or a function that can be imported there).
+    """
+
+    def __init__(self, options: EngineOptions, load: Callable[[EngineOptions], Any]) -> None:
         self._processes: list[Any] = []
         self._pipes: list[Connection] = []
         context = multiprocessing.get_context("spawn")
         for number in range(options.data_parallel):
             mine, theirs = context.Pipe()
-            child = context.Process(target=serve, args=(theirs, _of_replica(options, number)), name=f"replica-{number}")
+            arguments = (theirs, _of_replica(options, number), load)
+            child = context.Process(target=serve, args=arguments, name=f"replica-{number}")
             with _surroundings(options, number):
                 child.start()
             theirs.close()
@@ -235,12 +239,10 @@ def _surroundings(options: EngineOptions, number: int) -> Iterator[None]:
                 os.environ.pop(name, None)
 
 
-def serve(pipe: Connection, options: EngineOptions) -> None:
+def serve(pipe: Connection, options: EngineOptions, load: Callable[[EngineOptions], Any]) -> None:
     """A replica's life: load the model, then answer until the parent closes the pipe (or is gone)."""
-    from darumeru.engines.vllm_engine import VllmEngine
-
     try:
-        engine = VllmEngine(options)
+        engine = load(options)
     except UserError as error:
         pipe.send(Failed(error.what, error.where, error.mend))
         return

@@ -1,4 +1,4 @@
-"""Drives a vLLM engine: keeps a bounded window of jobs in flight and hands out answers as they are finished."""
+"""Drives a vLLM engine: keeps a bounded window of calls in flight and hands out answers as they are finished."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any
 
 from darumeru.core.answer import Answer
 from darumeru.engines.protocol import EngineDied
-from darumeru.engines.vllm_questions import Job, Question
+from darumeru.engines.vllm_queries import Call, Query
 
-# Jobs handed over beyond those vLLM runs at once, so that a freed place is filled within the same step.
+# Calls handed over beyond those vLLM runs at once, so that a freed place is filled within the same step.
 AHEAD = 32
 
 
 @dataclass(frozen=True)
 class _Flight:
-    question: Question
-    job: Job
+    query: Query
+    call: Call
     internal_id: str
 
 
 class Stream:
-    """One call of `answer`: asks the questions that `source` yields until it ends.
+    """One call of `answer`: asks the queries that `source` yields until it ends.
 
     source is read only when there is room. Closing the iterator of `answers` aborts what is in flight; the engine
     stays usable.
@@ -34,13 +34,13 @@ class Stream:
     def __init__(
         self,
         llm_engine: Any,
-        source: Iterator[Question],
+        source: Iterator[Query],
         nans: set[str],
         lora: Any = None,
         stepping: Callable[[], AbstractContextManager[Any]] | None = None,
     ) -> None:
         self.engine = llm_engine
-        self.source: Iterator[Question] | None = source
+        self.source: Iterator[Query] | None = source
         self.nans = nans
         self.lora = lora
         self.stepping = stepping
@@ -50,7 +50,7 @@ class Stream:
         self.most_held = (cache.num_gpu_blocks or 0) * (cache.block_size or 0) // 2
         self.held = 0
         self.open: dict[int, int] = {}
-        self.waiting: dict[str, deque[tuple[Question, Job]]] = {style: deque() for style in ("text", "gather", "top")}
+        self.waiting: dict[str, deque[tuple[Query, Call]]] = {style: deque() for style in ("text", "gather", "top")}
         self.flying: dict[str, _Flight] = {}
         self.scoring = "gather"
         self.names = count()
@@ -84,15 +84,15 @@ class Stream:
         flight = self.flying.pop(output.request_id)
         nan = flight.internal_id in self.nans
         self.nans.discard(flight.internal_id)
-        taken = flight.question.take(flight.job, output, nan)
+        taken = flight.query.take(flight.call, output, nan)
         # Before everything else, while the cache is warm.
-        for job in reversed(taken.jobs):
-            self.waiting[job.style].appendleft((flight.question, job))
-        key = id(flight.question)
-        self.open[key] += len(taken.jobs) - 1
+        for call in reversed(taken.calls):
+            self.waiting[call.style].appendleft((flight.query, call))
+        key = id(flight.query)
+        self.open[key] += len(taken.calls) - 1
         if not self.open[key]:
             del self.open[key]
-            self.held -= flight.question.held
+            self.held -= flight.query.held
         return list(taken.answers)
 
     def _admit(self) -> bool:
@@ -104,7 +104,7 @@ class Stream:
             self._send(*ready)
         return bool(self.flying)
 
-    def _next(self) -> tuple[Question, Job] | None:
+    def _next(self) -> tuple[Query, Call] | None:
         while True:
             for style in (self.scoring, "text"):
                 if self.waiting[style]:
@@ -112,29 +112,29 @@ class Stream:
             if not self._read_source():
                 break
         other = "top" if self.scoring == "gather" else "gather"
-        if self.waiting[other] and not any(flight.job.style == self.scoring for flight in self.flying.values()):
+        if self.waiting[other] and not any(flight.call.style == self.scoring for flight in self.flying.values()):
             self.scoring = other
             return self.waiting[other].popleft()
         return None
 
     def _read_source(self) -> bool:
-        """Take one question in; False when there is none or when too many contexts are open."""
+        """Take one query in; False when there is none or when too many contexts are open."""
         if self.source is None or (self.held > self.most_held and self.open):
             return False
-        question = next(self.source, None)
-        if question is None:
+        query = next(self.source, None)
+        if query is None:
             self.source = None
             return False
-        jobs = question.jobs()
-        self.held += question.held
-        self.open[id(question)] = len(jobs)
-        for job in jobs:
-            self.waiting[job.style].append((question, job))
+        calls = query.calls()
+        self.held += query.held
+        self.open[id(query)] = len(calls)
+        for call in calls:
+            self.waiting[call.style].append((query, call))
         return True
 
-    def _send(self, question: Question, job: Job) -> None:
+    def _send(self, query: Query, call: Call) -> None:
         from vllm.inputs.engine import tokens_input
 
         name = str(next(self.names))
-        internal = self.engine.add_request(name, tokens_input(list(job.prompt)), job.params, lora_request=self.lora)
-        self.flying[name] = _Flight(question, job, internal)
+        internal = self.engine.add_request(name, tokens_input(list(call.prompt)), call.params, lora_request=self.lora)
+        self.flying[name] = _Flight(query, call, internal)

@@ -18,7 +18,7 @@ from darumeru.leaderboard.page import embed_json, render_page
 from darumeru.leaderboard.report_samples import Samples, read_samples
 from darumeru.leaderboard.report_tokens import NO_TOKENS, Tokenized, run_tokenizer
 from darumeru.runs.results import Results, Score, TaskScore
-from darumeru.runs.run import PROGRESS, Run, load_run
+from darumeru.runs.run import Run, load_run
 
 PAGE_SIZE = 50
 
@@ -76,7 +76,7 @@ def check_output(path: Path) -> Path:
 def render(run: Run, samples: Samples, points: Sequence[Point] = ()) -> str:
     """The page's HTML. Encode it as UTF-8."""
     results = run.results
-    manifest = {**results.manifest, **{key: run.manifest.get(key) for key in PROGRESS}}
+    manifest = run.manifest
     return render_page(
         "report.html.j2",
         ["report.js", "sample.js"],

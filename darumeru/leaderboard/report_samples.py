@@ -15,9 +15,8 @@ from darumeru.leaderboard.report_tokens import NO_TOKENS, TokenMarker
 from darumeru.leaderboard.svg import shorten
 from darumeru.metrics import metric as metric_named
 from darumeru.metrics.choice import chosen
-from darumeru.runs.score import answered
-from darumeru.runs.store import SampleStore
-from darumeru.runs.stored_plan import StoredTask, read_plan
+from darumeru.runs.join import joined_rows, with_metrics
+from darumeru.runs.stored_plan import StoredTask, read_plan, read_questions
 
 UNPARSED, EMPTY, TRUNCATED = 1, 2, 4
 CHUNK_SAMPLES = 200
@@ -61,15 +60,16 @@ class Samples:
 
 def read_samples(run: Path, marker: TokenMarker = NO_TOKENS) -> Samples:
     """All answered samples of a run; one chunk of texts is held in memory at a time, beside the compressed ones."""
-    store, with_tokens = SampleStore(run), 0
+    with_tokens = 0
     chunks: list[str] = []
     tasks: list[TaskIndex] = []
     for stored in read_plan(run):
         index = TaskIndex(stored.name, len(chunks))
         tasks.append(index)
-        rows = answered(store, stored)
+        rows = [with_metrics(row, stored) for row in joined_rows(run, stored)]
         known = {row.id for row in rows}
-        index.absent = [name for name in (*stored.samples, *stored.too_long) if name not in known]
+        asked = (one.id for one in read_questions(run, stored))
+        index.absent = [name for name in (*asked, *stored.too_long) if name not in known]
         shares = marker.for_task(len(rows))
         for batch in _batches(rows):
             documents = []
@@ -162,7 +162,7 @@ def _document(row: SampleRow, tokens: Mapping[str, Sequence[int]]) -> dict[str, 
     return {
         "id": row.id,
         "cluster": row.cluster,
-        "fingerprint": row.fingerprint,
+        "key": row.key,
         "prompt": row.prompt,
         "prompt_tokens": row.prompt_tokens,
         "shots": row.num_fewshot,

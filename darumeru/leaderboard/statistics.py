@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from darumeru.metrics import metric as metric_named
 from darumeru.metrics.statistic import Statistic
+from darumeru.runs.join import joined_rows
 from darumeru.runs.run import Run
-from darumeru.runs.score import answered
-from darumeru.runs.store import SampleStore
 from darumeru.runs.stored_plan import StoredTask, read_plan
 from darumeru.runs.stored_statistics import StoredStatistics, open_statistics
 
@@ -26,7 +25,7 @@ class RunStatistics(Mapping[str, tuple[Statistic, ...]]):
         found = self._stored.of(task, planned.score) if self._stored else None
         if found is not None:
             return found
-        rows = answered(SampleStore(self._run.path), planned)
+        rows = joined_rows(self._run.path, planned)
         return tuple(metric_named(name).statistic(rows) for name in planned.score)
 
     def __iter__(self) -> Iterator[str]:

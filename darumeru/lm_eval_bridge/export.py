@@ -14,10 +14,9 @@ from darumeru.lm_eval_bridge.logged import Logged, logged_documents, logged_samp
 from darumeru.lm_eval_bridge.naming import GROUPS, MICRO_AVG, lm_eval_name
 from darumeru.lm_eval_bridge.scoring import WIDTH, outcomes_of
 from darumeru.lm_eval_bridge.versions import require_lm_eval
+from darumeru.runs.join import joined_rows, with_metrics
 from darumeru.runs.results import Score, TaskScore
 from darumeru.runs.run import Run
-from darumeru.runs.score import answered
-from darumeru.runs.store import SampleStore
 from darumeru.runs.stored_plan import StoredTask, read_plan
 
 FOLDER = "lm_eval"
@@ -55,8 +54,7 @@ def export_results(run: Run) -> list[Path]:
 
 def _samples(run: Run, stored: Sequence[StoredTask]) -> dict[str, list[Logged]]:
     """lm-eval's name of each task -> its logged samples; a task without any has no file."""
-    store = SampleStore(run.path)
-    rows = {task.name: answered(store, task) for task in stored}
+    rows = {task.name: [with_metrics(row, task) for row in joined_rows(run.path, task)] for task in stored}
     foreign = [task for task in stored if task.source]
     found: dict[str, list[Logged]] = {}
     outcomes = outcomes_of(foreign, rows, load(Asked.from_dict(foreign[0].settings))) if foreign else {}

@@ -24,12 +24,14 @@ OFFLINE = "run once where the Hub can be reached, or give a YAML file with a loc
 @dataclass(frozen=True)
 class Asked:
     """What of lm-eval a run asks for. names: tasks, groups and tags. include: the user's files and folders of lm-eval
-    YAML. num_fewshot None: as each task says. limit: documents a task."""
+    YAML. num_fewshot None: as each task says. limit: documents a task. subset_seed: draw them with
+    it; None: the first."""
 
     names: tuple[str, ...]
     include: tuple[str, ...] = ()
     num_fewshot: int | None = None
     limit: int | None = None
+    subset_seed: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -37,11 +39,12 @@ class Asked:
             "include": list(self.include),
             "num_fewshot": self.num_fewshot,
             "limit": self.limit,
+            "subset_seed": self.subset_seed,
         }
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Asked:
-        return Asked(tuple(values["names"]), tuple(values["include"]), values["num_fewshot"], values["limit"])
+        return Asked(**{**values, "names": tuple(values["names"]), "include": tuple(values["include"])})
 
 
 @dataclass
@@ -203,7 +206,7 @@ def _set_shots(task: Any, wanted: int | None) -> None:
 def build_requests(
     name: str,
     task: Any,
-    limit: int | None,
+    asked: Asked,
     system_prompt: str | None = None,
     chat_template: Callable[..., str] | None = None,
 ) -> None:
@@ -212,7 +215,8 @@ def build_requests(
     with quiet(), seeded():
         try:
             task.build_all_requests(
-                limit=limit,
+                limit=None if asked.subset_seed is not None else asked.limit,
+                samples=_drawn(len(task.eval_docs), asked),
                 system_instruction=system_prompt,
                 apply_chat_template=chat_template is not None,
                 fewshot_as_multiturn=True,
@@ -221,6 +225,16 @@ def build_requests(
         except Exception as error:  # a task is a stranger's code, which may raise anything
             reason = f"{type(error).__name__}: {_first_line(error)}"
             raise UserError(f"lm-eval cannot make its prompts: {reason}", f"lm_eval:{name}") from error
+
+
+def _drawn(count: int, asked: Asked) -> list[int] | None:
+    """Numbers of the documents that a seeded subset holds; None for the first ones."""
+    import numpy as np
+
+    if asked.subset_seed is None or asked.limit is None or asked.limit >= count:
+        return None
+    rng = np.random.default_rng(asked.subset_seed)
+    return sorted(int(number) for number in rng.permutation(count)[: asked.limit])
 
 
 @contextlib.contextmanager

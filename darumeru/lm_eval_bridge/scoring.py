@@ -13,10 +13,11 @@ from darumeru.core.row import SampleRow
 from darumeru.lm_eval_bridge.instances import by_document, plain
 from darumeru.lm_eval_bridge.loading import Asked, Loaded, build_requests, load, quiet
 from darumeru.lm_eval_bridge.questions import Likelihood, added, likelihoods, response
+from darumeru.runs.annotate import STILL_THINKING
 from darumeru.runs.results import Score, TaskScore
 from darumeru.runs.score import incomplete
 from darumeru.runs.sources import SourceScores
-from darumeru.runs.stored_plan import StoredTask
+from darumeru.runs.stored_plan import StoredTask, read_questions
 
 # Half the width of a 95 % interval in standard errors.
 WIDTH = 1.959964
@@ -51,6 +52,7 @@ def score(
     document = summary(outcomes, loaded, resamples)
     scored = {
         task.name: _task_score(
+            run,
             task,
             rows[task.name],
             outcomes[_bare(task)],
@@ -76,7 +78,7 @@ def outcomes_of(
         for stored in tasks:
             task = loaded.tasks[_bare(stored)]
             if getattr(task, "_instances", None) is None:
-                build_requests(_bare(stored), task, Asked.from_dict(stored.settings).limit)
+                build_requests(_bare(stored), task, Asked.from_dict(stored.settings))
             found[_bare(stored)] = _outcome(task, rows[stored.name])
     return found
 
@@ -177,6 +179,7 @@ def _portable(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _task_score(
+    run: Path,
     task: StoredTask,
     rows: Sequence[SampleRow],
     outcome: Outcome,
@@ -184,7 +187,8 @@ def _task_score(
     failure: str | None,
 ) -> TaskScore:
     """n and expected count documents; rates of empty and truncated answers are of answers."""
-    fitting, too_long = ({name.partition("-")[0] for name in names} for names in (task.samples, task.too_long))
+    fitting = {one.cluster for one in read_questions(run, task)}
+    too_long = {name.partition("-")[0] for name in task.too_long}
     expected = len(fitting) + len(too_long)
     error = failure or task.error or outcome.error or _unknown_greedy(outcome.task, rows) or incomplete(task, len(rows))
     metrics = _scores(results)
@@ -200,6 +204,7 @@ def _task_score(
             "unparsed": 0.0,
             "empty": sum(row.answer.text is not None and not row.answer.text.strip() for row in rows)
             / max(len(rows), 1),
+            "still_thinking": sum(STILL_THINKING in row.notes for row in rows) / max(len(rows), 1),
             "truncated": sum(row.answer.finish_reason == "length" for row in rows) / max(len(rows), 1),
             "too_long": len(too_long) / max(expected, 1),
         },
@@ -208,6 +213,8 @@ def _task_score(
         error=error,
         limited=task.limited,
         leaderboard=False,
+        definition=task.definition,
+        score_metrics=task.score,
     )
 
 

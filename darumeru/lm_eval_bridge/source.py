@@ -16,8 +16,9 @@ from darumeru.lm_eval_bridge.languages import is_in
 from darumeru.lm_eval_bridge.loading import Asked, Loaded, build_requests, forget, load, resolved
 from darumeru.lm_eval_bridge.questions import Wish, generation, questions
 from darumeru.lm_eval_bridge.tokens import TokenRules
-from darumeru.runs.options import RunOptions
-from darumeru.runs.plan import PlannedSample, PlannedTask, Planner
+from darumeru.runs.config import AskConfig
+from darumeru.runs.plan import Planner
+from darumeru.runs.planned import PlannedSample, PlannedTask
 from darumeru.tasks.sample import Sample
 from darumeru.tasks.spec import Source, TaskSpec
 
@@ -33,10 +34,11 @@ METHODS = {
 class LmEvalSource:
     """patterns: names of lm-eval's tasks, groups and tags, globs, or paths of YAML files."""
 
-    def __init__(self, patterns: Sequence[str], options: RunOptions) -> None:
+    def __init__(self, patterns: Sequence[str], config: AskConfig) -> None:
         forget()
-        names, include = resolved(patterns, options.include)
-        self.asked = Asked(names, include, options.num_fewshot, options.limit)
+        names, include = resolved(patterns, config.include)
+        shots = None if config.num_fewshot == "auto" else config.num_fewshot
+        self.asked = Asked(names, include, shots, config.limit, config.subset_seed)
 
     def plan(self, planner: Planner) -> list[PlannedTask]:
         """One planned task for each of lm-eval's; a sample is one request, its cluster one document."""
@@ -57,13 +59,12 @@ class TaskPlan:
         self.rules = rules
         self.room = planner.total()
         self.where = f"{NAME}:{name}"
-        self.thinks = planner.options.prompts.thinking and task.OUTPUT_TYPE == "generate_until"
+        self.thinks = planner.config.thinking and task.OUTPUT_TYPE == "generate_until"
         self.sampled = ""
 
     def planned(self, asked: Asked, loaded: Loaded) -> PlannedTask:
         """UserError for whatever cannot be asked of a text model or has no room."""
-        prompts = self.planner.options.prompts
-        build_requests(self.name, self.task, asked.limit, prompts.system_prompt, self._chat())
+        build_requests(self.name, self.task, asked, self.planner.config.system_prompt, self._chat())
         documents = by_document(self.task.instances)
         fitting: list[PlannedSample] = []
         too_long: list[str] = []
@@ -155,7 +156,7 @@ class TaskPlan:
         return made
 
     def _kind(self, wish: Wish) -> Generate:
-        extra = self.planner.options.thinking_tokens if self.thinks else 0
+        extra = self.planner.config.thinking_tokens if self.thinks else 0
         kind = replace(wish.kind, max_new_tokens=wish.kind.max_new_tokens + extra)
         if kind.max_new_tokens >= self.room:
             raise UserError(
@@ -176,7 +177,7 @@ class TaskPlan:
             name = str(document) if len(requests) == 1 else f"{document}-{number}"
             about = {"document": document} | meta
             sample = Sample(self.where, name, str(document), lambda k: (), 0, target, about)
-            made.append(PlannedSample(sample, self.planner.fingerprinted(request), shots, about))
+            made.append(PlannedSample(sample, (self.planner.keyed(request),), shots, about))
         return made
 
     def _target(self, document: int, doc: Any) -> Any:

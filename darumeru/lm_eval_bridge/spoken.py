@@ -58,7 +58,7 @@ def row(spec: TaskSpec, sample: Sample, shots: int, responses: Sequence[Any]) ->
         task=spec.name,
         id=sample.id,
         cluster=sample.cluster,
-        fingerprint="",
+        key="",
         prompt="",
         prompt_tokens=0,
         target=sample.target,

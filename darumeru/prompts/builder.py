@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from darumeru.prompts.chat_template import ChatTemplate
 @dataclass(frozen=True)
 class PromptOptions:
     """system_prompt: put before every conversation. thinking: let a thinking model think. chat_template: a file
-    that replaces the model's own, or "none" for the plain format of foundation models."""
+    that replaces the model's own, or "none" for the plain format of foundation models. date: today, for templates that
+    print it; None: the machine's."""
 
     system_prompt: str | None = None
     thinking: bool = False
     chat_template: str | None = None
+    date: date | None = None
 
 
 PLAIN = PromptOptions()
@@ -44,12 +47,13 @@ class PromptBuilder:
     @cached_property
     def template_hash(self) -> str:
         """Hash over everything that shapes a prompt beside the messages."""
-        parts = [self.template.source, dict(self.template.variables), self.options.system_prompt]
+        shown = self.options.date.isoformat() if self.options.date and self.template.prints_date else None
+        parts = [self.template.source, dict(self.template.variables), shown]
         return hashlib.sha256(json.dumps(parts, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
 
     def text(self, messages: Sequence[Message]) -> str:
-        """The rendered conversation."""
-        return self.template.render(self.conversation(messages))
+        """The rendered conversation, exactly these messages."""
+        return self.template.render(messages)
 
     def conversation(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """The messages with the system prompt of the options in front."""
@@ -99,7 +103,7 @@ def _template(tokenizer: Any, options: PromptOptions) -> ChatTemplate:
             raise UserError("no such chat template file", str(path))
         source = path.read_text(encoding="utf-8")
     special = {name: value for name, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
-    return ChatTemplate(source, special, {"enable_thinking": options.thinking})
+    return ChatTemplate(source, special, {"enable_thinking": options.thinking}, options.date)
 
 
 def load_tokenizer(folder: str, trust_remote_code: bool = False) -> Any:

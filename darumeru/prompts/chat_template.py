@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from typing import Any
 
@@ -19,12 +20,19 @@ class ChatTemplate:
     """A Jinja chat template with the names it may use (bos_token, eos_token, ...).
 
     source None = the plain format of foundation models: user messages end in one line feed, answers in two, an
-    open answer stands as it is. variables: switches for the template, such as enable_thinking.
+    open answer stands as it is. variables: switches for the template, such as enable_thinking. today: what the template
+    takes for today's date; None: the machine's.
     """
 
     source: str | None
     special_tokens: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, Any] = field(default_factory=dict)
+    today: date | None = None
+
+    @property
+    def prints_date(self) -> bool:
+        """Whether the template asks what day it is."""
+        return "strftime_now" in (self.source or "")
 
     def render(self, messages: Sequence[Message]) -> str:
         """The prompt as text. A last assistant message is left open exactly where its content ends; after a last
@@ -52,6 +60,7 @@ class ChatTemplate:
                     add_generation_prompt=generation_prompt,
                     **{"bos_token": "", "eos_token": "", **self.special_tokens},
                     **self.variables,
+                    **({"strftime_now": self.today.strftime} if self.today else {}),
                 )
             )
         except jinja2.TemplateError as error:

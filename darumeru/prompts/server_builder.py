@@ -18,7 +18,7 @@ class ServerPromptBuilder(PromptBuilder):
         self.tokenizer = None
         self.options = options
         self.template = ChatTemplate(None)
-        self.template_hash = hashlib.sha256(f"server:{options.system_prompt}:{options.thinking}".encode()).hexdigest()
+        self.template_hash = hashlib.sha256(f"server:{options.thinking}".encode()).hexdigest()
 
     @property
     def is_chat(self) -> bool:

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from darumeru.core.errors import near_names
-from darumeru.core.options import Effect, Option, WrongValue, check
+from darumeru.core.options import Effect, Option, WrongValue, check, declared
 
 ANSWERS, SCORES, NOTHING = Effect.ANSWERS, Effect.SCORES, Effect.NOTHING
 PROMPTS, ENGINE = "Prompts", "Model and engine"
+C = TypeVar("C")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class TaskConfig(Config):
     tasks: Annotated[
         str | Sequence[str],
         Option("Tasks, groups or globs, separated by commas; `darumeru tasks list` shows them.", SCORES),
-    ] = ("darumeru",)
+    ] = field(default=("darumeru",), kw_only=False)
     data: Annotated[
         str,
         Option(
@@ -197,6 +198,13 @@ class RunConfig(EngineConfig, AskConfig, ModelConfig):
         str | Path | None,
         Option("Run folder; the same command on it goes on where it stopped. Default: runs/<model>.", NOTHING),
     ] = None
+
+
+def config_as(kind: type[C], config: Config, **more: Any) -> C:
+    """The options that a config class shares with another config value, and `more`: a value of that class."""
+    shared = {one.name for one in declared(kind)}
+    values = {one.name: getattr(config, one.name) for one in declared(type(config)) if one.name in shared}
+    return kind(**{**values, **more})
 
 
 def _is_day(text: str) -> bool:

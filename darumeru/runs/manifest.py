@@ -1,4 +1,4 @@
-"""manifest.json: everything that a number depends on."""
+"""manifest.json: what a run is (RunSpec), and where, when and by what command its answers were made."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from darumeru.core.errors import UserError
 from darumeru.core.files import to_json, write_atomically
-from darumeru.runs.options import RunOptions
-from darumeru.runs.plan import Plan
 
 MANIFEST = "manifest.json"
-SCHEMA = 1
+SCHEMA = 2
 PACKAGES = (
     "darumeru",
     "torch",
@@ -31,46 +29,6 @@ PACKAGES = (
     "rouge-score",
     "pymorphy3",
 )
-# What must be equal for two commands to be the same run: a change in any of these changes numbers.
-IDENTITY = ("model", "tokenizer", "template", "profile", "engine", "max_length", "num_fewshot", "lora")
-
-
-def make_manifest(
-    options: RunOptions, plan: Plan, model: Mapping[str, Any], template: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The manifest at the start of a run. model: name, path, revision and fingerprints; template: hash and switches."""
-    engine = options.engine_options
-    return {
-        "schema": SCHEMA,
-        "status": "running",
-        "model": {key: model.get(key) for key in ("name", "revision", "fingerprint")},
-        "tokenizer": {"fingerprint": model.get("tokenizer_fingerprint")},
-        "lora": engine.lora and {"path": engine.lora, "fingerprint": model.get("lora_fingerprint")},
-        "template": dict(template),
-        "profile": options.profile,
-        "engine": {"name": options.engine, "dtype": engine.dtype, "args": dict(engine.extra)},
-        "parallel": {
-            "tensor": engine.tensor_parallel,
-            "pipeline": engine.pipeline_parallel,
-            "data": engine.data_parallel,
-        },
-        "max_length": options.max_length,
-        "num_fewshot": options.num_fewshot if options.num_fewshot is not None else "auto",
-        "tasks": list(options.tasks),
-        "data": {"source": options.data, "tasks": {task.spec.name: dict(task.data) for task in plan.tasks}},
-        "differs": {task.spec.name: list(task.spec.differs) for task in plan.tasks if task.spec.differs},
-        "limit": options.limit,
-        "subset_seed": options.subset_seed,
-        "seed": options.seed,
-        "resamples": options.resamples,
-        "decoding": "greedy",
-        "command": list(options.command),
-        "versions": versions(),
-        "hardware": hardware(),
-        "started": now(),
-        "finished": None,
-        "seconds": None,
-    }
 
 
 def versions() -> dict[str, str]:
@@ -98,13 +56,44 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def write_manifest(run: Path, manifest: Mapping[str, Any]) -> None:
-    """Write RUN/manifest.json."""
-    write_atomically(run / MANIFEST, to_json(manifest))
+class SessionLog:
+    """The manifest of a run while one command works on it: status, and one entry a command in `sessions`."""
+
+    def __init__(self, run: Path, about: Mapping[str, Any], earlier: Mapping[str, Any] | None, free: Any) -> None:
+        self.run = run
+        self._began = time.monotonic()
+        self._sessions: Sequence[Mapping[str, Any]] = (earlier or {}).get("sessions", ())
+        self._session: dict[str, Any] = {"started": now(), "command": _command(), "options": free}
+        self._about = {"schema": SCHEMA, **about, "started": (earlier or {}).get("started", now())}
+        self.manifest: dict[str, Any] = {}
+
+    def write(self, status: str, **session: Any) -> dict[str, Any]:
+        """Write RUN/manifest.json with this status; more fields of this session."""
+        self._session |= session
+        self._session |= {"seconds": round(time.monotonic() - self._began, 3), "hardware": hardware()}
+        sessions = [*self._sessions, self._session]
+        self.manifest = {
+            **self._about,
+            "status": status,
+            "finished": now() if status == "finished" else None,
+            "seconds": round(sum(one["seconds"] for one in sessions), 3),
+            "command": self._session["command"],
+            "versions": versions(),
+            "hardware": self._session["hardware"],
+            "sessions": sessions,
+        }
+        write_atomically(self.run / MANIFEST, to_json(self.manifest))
+        return self.manifest
+
+
+def _command() -> list[str]:
+    """The command line as typed; a program that calls the library has none."""
+    name = Path(sys.argv[0]).name if sys.argv else ""
+    return ["darumeru", *sys.argv[1:]] if name in ("darumeru", "__main__.py") else []
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
-    """RUN/manifest.json; UserError when the folder is not a run, or of a newer schema."""
+    """RUN/manifest.json; UserError when the folder is not a run, or of another schema."""
     path = run / MANIFEST
     if not run.is_dir():
         raise UserError("no such run folder", str(run))
@@ -116,35 +105,22 @@ def read_manifest(run: Path) -> dict[str, Any]:
         raise UserError(f"is broken: {error}", str(path)) from error
     if not isinstance(manifest, dict) or not isinstance(manifest.get("schema"), int):
         raise UserError("is not a manifest of a run: `schema` is missing", str(path))
-    if manifest["schema"] > SCHEMA:
-        raise UserError(
-            f"has schema {manifest['schema']}, this darumeru reads up to {SCHEMA}", str(path), "update darumeru"
-        )
+    check_schema(manifest["schema"], SCHEMA, path)
+    missing = [name for name in ("status", "spec", "model", "sessions") if name not in manifest]
+    if missing:
+        raise UserError(f"is not a manifest of a run: `{missing[0]}` is missing", str(path))
     return manifest
 
 
-def check_same_run(run: Path, manifest: Mapping[str, Any]) -> None:
-    """UserError when RUN already holds a run whose numbers could not be continued by `manifest`."""
-    if not (run / MANIFEST).exists():
-        return
-    stored = read_manifest(run)
-    for name in IDENTITY:
-        if _same(name, stored) != _same(name, manifest):
-            raise UserError(
-                f"holds a run with another {name} ({_brief(stored.get(name))}, now {_brief(manifest.get(name))})",
-                str(run),
-                "choose another --output",
-            )
+def check_schema(found: int, known: int, path: Path) -> None:
+    """UserError for a file of another schema than this darumeru writes."""
+    if found > known:
+        raise UserError(f"has schema {found}, this darumeru reads {known}", str(path), "update darumeru")
+    if found < known:
+        mend = "score the model again into another --output"
+        raise UserError(f"was written by an older darumeru (schema {found}, now {known})", str(path), mend)
 
 
-def _same(key: str, manifest: Mapping[str, Any]) -> Any:
-    """What must be equal under `key`: all but how tables call the model."""
-    value = manifest.get(key)
-    if key == "model" and isinstance(value, Mapping):
-        return {part: one for part, one in value.items() if part != "name"}
-    return value
-
-
-def _brief(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
-    return text if len(text) <= 160 else text[:157] + "..."
+def earlier_manifest(run: Path) -> dict[str, Any] | None:
+    """The manifest of what a folder holds already; None when it holds no run."""
+    return read_manifest(run) if (run / MANIFEST).exists() else None

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any, Protocol
 
 from darumeru.core.errors import UserError
 from darumeru.core.message import Message
 from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
 from darumeru.prompts import choice_tokens
 from darumeru.prompts.builder import PromptBuilder
-from darumeru.runs.options import RunOptions
+from darumeru.runs.config import AskConfig
+from darumeru.runs.planned import Plan, PlannedSample, PlannedTask
 from darumeru.tasks.formats import sample_maker
 from darumeru.tasks.profiles import Profile, profile_named
 from darumeru.tasks.records import Split, load_split
@@ -21,95 +22,49 @@ from darumeru.tasks.sample import Sample
 from darumeru.tasks.spec import TaskSpec
 from darumeru.tasks.subset import limited
 
-if TYPE_CHECKING:
-    from darumeru.runs.sources import Source
 
+class TaskSource(Protocol):
+    """Made as SourceClass(names, config), which raises UserError for a name that it does not know."""
 
-@dataclass(frozen=True)
-class PlannedSample:
-    """A sample and the request that asks it. shots: examples (or context turns) that fitted. meta: the sample's meta
-    with the reference lengths that length metrics need."""
-
-    sample: Sample
-    request: Request
-    shots: int
-    meta: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class PlannedTask:
-    """A task of the run. too_long: ids of samples whose prompt does not fit even without examples. num_fewshot: shots
-    asked for. data: origin, revision and hashes of the records. error: why the task cannot be asked at all.
-    source: who plans and scores it (runs/sources.py), "" for Darumeru's own; settings: what that source needs to score
-    it again, plain JSON."""
-
-    spec: TaskSpec
-    samples: tuple[PlannedSample, ...]
-    too_long: tuple[str, ...]
-    num_fewshot: int
-    data: Mapping[str, Any]
-    limited: bool = False
-    error: str | None = None
-    source: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def row_metrics(self) -> tuple[str, ...]:
-        """Metrics whose value on each sample is stored with it."""
-        return () if self.source else self.spec.metrics
-
-    @property
-    def expected(self) -> int:
-        """Samples that a complete answer to this task has."""
-        return len(self.samples) + len(self.too_long)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All tasks of a run and the total length (prompt and answer) that the engine must hold."""
-
-    tasks: tuple[PlannedTask, ...]
-    max_length: int
-    identity: str = ""
-    planned: tuple[PlannedSample, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "planned", tuple(one for task in self.tasks for one in task.samples))
+    def plan(self, planner: Planner) -> Sequence[PlannedTask]:
+        """The tasks with all their requests; UserError for anything that the user must mend."""
+        ...
 
 
 class Planner:
-    """Makes the plan of one run: options, prompts of one tokenizer, and the identity that fingerprints carry.
+    """Makes the plan of one run: config, prompts of one tokenizer, and the identity that keys of answers carry.
 
-    identity: hash over model, tokenizer, engine and template; context: the model's own context length.
+    identity: hash over all that answers depend on beside their requests (RunSpec.identity); context: the model's own
+    context length.
     """
 
-    def __init__(self, options: RunOptions, builder: PromptBuilder, identity: str, context: int | None) -> None:
-        self.options = options
+    def __init__(self, config: AskConfig, builder: PromptBuilder, identity: str, context: int | None) -> None:
+        self.config = config
         self.builder = builder
         self.identity = identity
         self.context = context
-        self.profile: Profile = profile_named(options.profile)
+        self.profile: Profile = profile_named(config.profile)
         self._splits: dict[tuple[Any, ...], Split] = {}
         self._choices: dict[tuple[str, ...], MultipleChoice] = {}
 
-    def plan(self, specs: Sequence[TaskSpec], sources: Sequence[Source] = ()) -> Plan:
+    def plan(self, specs: Sequence[TaskSpec], sources: Sequence[TaskSource] = ()) -> Plan:
         """Read the data of all tasks, then make all requests. Raises UserError for anything the user must mend."""
         foreign = [task for source in sources for task in source.plan(self)]
         made = [(spec, *self._samples(spec)) for spec in specs]
         tasks = [self._task(spec, samples, data, cut) for spec, samples, data, cut in made]
         totals = [self.total(spec.max_length) for spec in specs] + [self.total() for _ in sources]
-        return Plan((*tasks, *foreign), max(totals, default=0), self.identity)
+        return Plan((*tasks, *foreign), max(totals, default=0))
 
     @property
     def num_fewshot(self) -> int:
         """Shots asked for: the option, or 5 for a foundation model and 0 for one with a chat template."""
-        asked = self.options.num_fewshot
-        return asked if asked is not None else (0 if self.builder.is_chat else 5)
+        asked = self.config.num_fewshot
+        return (0 if self.builder.is_chat else 5) if asked == "auto" else asked
 
     def _split(self, spec: TaskSpec, name: str) -> Split:
         key = (spec.source.repository, spec.source.config, spec.source.revision, name)
         if key not in self._splits:
-            self._splits[key] = load_split(spec.source, name, self.options.data)
+            self._splits[key] = load_split(spec.source, name, self.config.data)
         return self._splits[key]
 
     def _samples(self, spec: TaskSpec) -> tuple[list[Sample], dict[str, Any], bool]:
@@ -127,21 +82,21 @@ class Planner:
         kept = limited(
             everything,
             spec,
-            self.options.limit,
+            self.config.limit,
             subject_limit=self.profile.subject_limit,
-            seed=self.options.subset_seed,
+            seed=self.config.subset_seed,
         )
         full = limited(everything, spec, None)
         data = {"origin": test.origin, "revision": test.revision, "sha256": hashes}
         return kept, data, len(kept) < len(full)
 
     def _new_tokens(self, spec: TaskSpec) -> int:
-        thinks = self.options.prompts.thinking and spec.method == "generate"
-        return spec.max_new_tokens + (self.options.thinking_tokens if thinks else 0)
+        thinks = self.config.thinking and spec.method == "generate"
+        return spec.max_new_tokens + (self.config.thinking_tokens if thinks else 0)
 
     def total(self, needed: int | None = None) -> int:
         """Tokens of prompt and answer together. needed: a task's own minimum."""
-        wanted = max(self.options.max_length, needed or 0)
+        wanted = max(self.config.max_length, needed or 0)
         return min(wanted, self.context) if self.context else wanted
 
     def _task(self, spec: TaskSpec, samples: Sequence[Sample], data: Mapping[str, Any], cut: bool) -> PlannedTask:
@@ -189,7 +144,7 @@ class Planner:
         return [ready[number] for number in sorted(ready)], [samples[number].id for number in sorted(lost)]
 
     def _messages(self, spec: TaskSpec, conversation: Sequence[Message]) -> tuple[Message, ...]:
-        thinks = self.options.prompts.thinking and spec.method == "generate"
+        thinks = self.config.thinking and spec.method == "generate"
         if thinks and conversation[-1].role == "assistant":
             conversation = conversation[:-1]
         return self.builder.conversation(conversation)
@@ -210,7 +165,7 @@ class Planner:
             texts, kinds = [text for text, _ in pairs], [choice for _, choice in pairs]
         ids = self.builder.ids(texts)
         return [
-            self.fingerprinted(Request(tuple(prompt), kind, text, messages))
+            self.keyed(Request(tuple(prompt), kind, text, messages))
             for prompt, kind, text, messages in zip(ids, kinds, texts, rendered, strict=True)
         ]
 
@@ -221,18 +176,20 @@ class Planner:
             self._choices[spec.choices] = choice_tokens.spellings(self.builder, spec.choices, self.profile.top_k)
         return self._choices[spec.choices]
 
-    def fingerprinted(self, request: Request) -> Request:
-        """The request with the key of its answer in the store."""
+    def keyed(self, request: Request) -> Request:
+        """The request with the key of its answer in the store: a hash over everything that the answer depends on, its
+        token ids or, where a server makes those, its messages."""
         kind = {"kind": type(request.kind).__name__, **request.kind.__dict__}
-        content = json.dumps([self.identity, request.prompt, kind], ensure_ascii=False, separators=(",", ":"))
-        return replace(request, fingerprint=hashlib.sha256(content.encode()).hexdigest()[:32])
+        asked = request.prompt or [[message.role, message.content] for message in request.messages]
+        content = json.dumps([self.identity, asked, kind], ensure_ascii=False, separators=(",", ":"))
+        return replace(request, key=hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32])
 
     def _planned(self, spec: TaskSpec, sample: Sample, request: Request, used: int) -> PlannedSample:
         meta = dict(sample.meta)
         if not spec.few_shot and sample.most:
-            return PlannedSample(sample, request, 0, meta | {"context_turns": used})
+            return PlannedSample(sample, (request,), 0, meta | {"context_turns": used})
         if spec.options.get("target") != "reference":
-            return PlannedSample(sample, request, used, meta)
+            return PlannedSample(sample, (request,), used, meta)
         text = sample.target
         ids = self.builder.tokens(text if self.builder.adds_leading_space else " " + text)
         tokens = len(ids)
@@ -243,7 +200,7 @@ class Planner:
             "text_symbols": len(text),
             "text_words": len(text.split()),
         }
-        return PlannedSample(sample, request, used, meta | lengths)
+        return PlannedSample(sample, (request,), used, meta | lengths)
 
 
 def _needs_ids(spec: TaskSpec) -> bool:

@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Any
 from darumeru.core.errors import UserError
 from darumeru.core.files import content_hash, file_hash
 from darumeru.core.row import SampleRow
-from darumeru.runs.manifest import MANIFEST, read_manifest
+from darumeru.runs.join import joined_rows, with_metrics
+from darumeru.runs.manifest import MANIFEST, check_schema, read_manifest
 from darumeru.runs.results import SCHEMA, Results
 from darumeru.runs.score import RESULTS
-from darumeru.runs.store import SampleStore
+from darumeru.runs.stored_plan import read_plan
 
 if TYPE_CHECKING:
     import pandas
-
-# What of a manifest changes while a run goes on.
-PROGRESS = ("status", "finished", "seconds")
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,11 @@ class Run:
         return str(self.manifest["model"]["name"])
 
     def rows(self, task: str) -> Iterator[SampleRow]:
-        """The stored samples of a task."""
-        return SampleStore(self.path).rows(task)
+        """The answered samples of a task in the order of the plan, with the value of each metric; none for a task that
+        was not run."""
+        for stored in read_plan(self.path):
+            if stored.name == task:
+                yield from (with_metrics(row, stored) for row in joined_rows(self.path, stored))
 
 
 def load_run(path: str | Path, *, finished: bool = True, check_samples: bool = False) -> Run:
@@ -60,14 +61,14 @@ def load_run(path: str | Path, *, finished: bool = True, check_samples: bool = F
         raise UserError(f"is broken: {error}", str(file), "`darumeru score` computes it again") from error
     if not isinstance(document, dict) or not isinstance(document.get("schema"), int):
         raise UserError("is not the results of a run: `schema` is missing", str(file))
-    if document["schema"] > SCHEMA:
-        raise UserError(
-            f"has schema {document['schema']}, this darumeru reads up to {SCHEMA}", str(file), "update darumeru"
-        )
+    check_schema(document["schema"], SCHEMA, file)
     claimed = document.pop("checksum", None)
     if claimed != content_hash(document):
         raise UserError("was edited by hand: its checksum differs", str(file), "`darumeru score` computes it again")
-    results = Results.from_dict(document)
+    try:
+        results = Results.from_dict(document)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"is not the results of a run: {error}", str(file), "`darumeru score` computes it") from error
     _check_manifest(run, manifest, results.manifest)
     if check_samples:
         _check_files(run, results)
@@ -77,7 +78,7 @@ def load_run(path: str | Path, *, finished: bool = True, check_samples: bool = F
 def _check_manifest(run: Path, manifest: Mapping[str, Any], scored: Mapping[str, Any]) -> None:
     """manifest.json carries no checksum of its own; the copy in results.json does."""
     for key, value in scored.items():
-        if key not in PROGRESS and manifest.get(key) != value:
+        if manifest.get(key) != value:
             raise UserError(
                 f"was edited by hand: its {key} differs from the one in results.json",
                 str(run / MANIFEST),

@@ -15,10 +15,12 @@ from darumeru.core.files import content_hash, file_hash, to_json, write_atomical
 from darumeru.core.row import SampleRow
 from darumeru.metrics import metric as metric_named
 from darumeru.metrics.statistic import FloatArray, Statistic, bootstrap
+from darumeru.runs.annotate import STILL_THINKING
+from darumeru.runs.join import joined_rows
 from darumeru.runs.results import Results, Score, TaskScore
 from darumeru.runs.sources import SourceScores, scorer
-from darumeru.runs.store import SAMPLES, SampleStore, sample_file
-from darumeru.runs.stored_plan import PLAN, StoredTask, read_plan
+from darumeru.runs.store import SAMPLES, task_file
+from darumeru.runs.stored_plan import PLAN, QUESTIONS, StoredTask, read_plan
 from darumeru.runs.stored_statistics import STATISTICS, write_statistics
 from darumeru.tasks.registry import LEADERBOARD_GROUPS
 
@@ -39,7 +41,6 @@ def score_run(run: Path, manifest: Mapping[str, Any], failures: Mapping[str, str
 
     manifest: embedded in the results; its seed and resamples are used. failures: task -> error of this run.
     """
-    store = SampleStore(run)
     seed, resamples = int(manifest["seed"]), int(manifest["resamples"])
     scored: dict[str, TaskScore] = {}
     spread: dict[str, _Resampled] = {}
@@ -49,12 +50,12 @@ def score_run(run: Path, manifest: Mapping[str, Any], failures: Mapping[str, str
     for task in stored:
         if task.source:
             continue
-        rows = answered(store, task)
+        rows = joined_rows(run, task)
         texts += [(task.language, row.meta) for row in rows if "text_tokens" in row.meta]
         error = task.error or (failures or {}).get(task.name)
         statistics[task.name] = {name: metric_named(name).statistic(rows) for name in task.metrics} if rows else {}
         scored[task.name], spread[task.name] = score_task(task, rows, statistics[task.name], seed, resamples, error)
-    foreign = _foreign(run, store, stored, failures or {}, resamples)
+    foreign = _foreign(run, stored, failures or {}, resamples)
     for one in foreign.values():
         scored |= one.tasks
     scored = {task.name: scored[task.name] for task in stored}
@@ -62,9 +63,10 @@ def score_run(run: Path, manifest: Mapping[str, Any], failures: Mapping[str, str
     micro = _micro_avg(scored, spread)
     files = {PLAN: file_hash(run / PLAN)}
     for name in scored:
-        path = run / SAMPLES / sample_file(name)
-        if path.exists():
-            files[f"{SAMPLES}/{path.name}"] = file_hash(path)
+        for folder in (QUESTIONS, SAMPLES):
+            path = run / folder / task_file(name)
+            if path.exists():
+                files[f"{folder}/{path.name}"] = file_hash(path)
     stored_hash = write_statistics(run, statistics, files)
     if stored_hash:
         files[STATISTICS] = stored_hash
@@ -76,21 +78,15 @@ def score_run(run: Path, manifest: Mapping[str, Any], failures: Mapping[str, str
     return results
 
 
-def answered(store: SampleStore, task: StoredTask) -> list[SampleRow]:
-    """The rows of the store that answer this task, in the order of the plan."""
-    found = {row.id: row for row in store.rows(task.name) if task.samples.get(row.id) == row.fingerprint}
-    return [found[name] for name in task.samples if name in found]
-
-
 def _foreign(
-    run: Path, store: SampleStore, stored: Sequence[StoredTask], failures: Mapping[str, str], resamples: int
+    run: Path, stored: Sequence[StoredTask], failures: Mapping[str, str], resamples: int
 ) -> dict[str, SourceScores]:
     by_source: dict[str, list[StoredTask]] = {}
     for task in stored:
         if task.source:
             by_source.setdefault(task.source, []).append(task)
     return {
-        source: scorer(source)(run, tasks, {task.name: answered(store, task) for task in tasks}, failures, resamples)
+        source: scorer(source)(run, tasks, {task.name: joined_rows(run, task) for task in tasks}, failures, resamples)
         for source, tasks in by_source.items()
     }
 
@@ -110,7 +106,6 @@ def score_task(
         task_seed = seed * 1_000_003 + zlib.crc32(task.name.encode())
         metrics = {name: _resampled([one], resamples, task_seed) for name, one in statistics.items()}
         main = _resampled([statistics[name] for name in task.score], resamples, task_seed)
-    expected = len(task.samples) + len(task.too_long)
     return (
         TaskScore(
             name=task.name,
@@ -118,13 +113,15 @@ def score_task(
             score=main.score,
             metrics={name: one.score for name, one in metrics.items()},
             n=len(rows),
-            expected=expected,
-            rates=_rates(task, rows, expected),
+            expected=task.expected,
+            rates=_rates(task, rows),
             num_fewshot=task.num_fewshot,
             shots_used=round(float(np.mean([row.num_fewshot for row in rows])), 4) if rows else 0.0,
             error=error or incomplete(task, len(rows)),
             limited=task.limited,
             leaderboard=task.leaderboard,
+            definition=task.definition,
+            score_metrics=task.score,
         ),
         main,
     )
@@ -134,19 +131,25 @@ def incomplete(task: StoredTask, count: int) -> str | None:
     """Why a task with `count` answered samples has no complete score; None when it has."""
     if task.too_long:
         return f"{len(task.too_long)} prompts do not fit (raise --max-length if the model's context allows it)"
-    missing = len(task.samples) - count
+    missing = task.asked - count
     return f"{missing} samples are not answered yet (the same `darumeru run` command goes on)" if missing else None
 
 
-def _rates(task: StoredTask, rows: Sequence[SampleRow], expected: int) -> dict[str, float]:
+def _rates(task: StoredTask, rows: Sequence[SampleRow]) -> dict[str, float]:
     metric = metric_named(task.score[0])
     n = max(len(rows), 1)
     return {
         "unparsed": sum(metric.unparsed(row) for row in rows) / n,
-        "empty": sum(row.answer.text is not None and not row.answer.text.strip() for row in rows) / n,
+        "empty": sum(_is_empty(row) for row in rows) / n,
+        "still_thinking": sum(STILL_THINKING in row.notes for row in rows) / n,
         "truncated": sum(row.answer.finish_reason == "length" for row in rows) / n,
-        "too_long": len(task.too_long) / max(expected, 1),
+        "too_long": len(task.too_long) / max(task.expected, 1),
     }
+
+
+def _is_empty(row: SampleRow) -> bool:
+    said_nothing = row.answer.text is not None and not row.answer.text.strip()
+    return said_nothing and STILL_THINKING not in row.notes
 
 
 def _resampled(statistics: Sequence[Statistic], resamples: int, seed: int) -> _Resampled:

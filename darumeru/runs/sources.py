@@ -7,28 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from darumeru.core.row import SampleRow
 from darumeru.runs.results import Score, TaskScore
 
 if TYPE_CHECKING:
-    from darumeru.runs.options import RunOptions
-    from darumeru.runs.plan import PlannedTask, Planner
+    from darumeru.runs.config import AskConfig
+    from darumeru.runs.plan import TaskSource
     from darumeru.runs.stored_plan import StoredTask
 
 # Prefix of a name in --tasks -> where its source and its scorer are.
 SOURCES: Mapping[str, tuple[str, str]] = {
     "lm_eval": ("darumeru.lm_eval_bridge.source:LmEvalSource", "darumeru.lm_eval_bridge.scoring:score"),
 }
-
-
-class Source(Protocol):
-    """Made as SourceClass(names, options), which raises UserError for a name that it does not know."""
-
-    def plan(self, planner: Planner) -> Sequence[PlannedTask]:
-        """The tasks with all their requests; UserError for anything that the user must mend."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -60,9 +52,9 @@ def split(patterns: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     return own, foreign
 
 
-def open_sources(foreign: Mapping[str, Sequence[str]], options: RunOptions) -> list[Source]:
+def open_sources(foreign: Mapping[str, Sequence[str]], config: AskConfig) -> list[TaskSource]:
     """The sources that the patterns name; UserError for names that they do not know."""
-    return [cast(Source, _load(SOURCES[prefix][0])(tuple(names), options)) for prefix, names in foreign.items()]
+    return [cast("TaskSource", _load(SOURCES[prefix][0])(tuple(names), config)) for prefix, names in foreign.items()]
 
 
 def scorer(source: str) -> Scorer:

@@ -1,23 +1,40 @@
-"""plan.json: what a run was going to ask, so that it can be scored and resumed without model or data."""
+"""The plan of a run on disk: plan.json and questions/<task>.jsonl, so that a run is scored without model or data."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from darumeru.core.errors import UserError
-from darumeru.core.files import write_atomically
-from darumeru.runs.plan import Plan
+from darumeru.core.files import content_hash, json_line, write_atomically
+from darumeru.runs.planned import Plan, PlannedTask
+from darumeru.runs.store import task_file
+from darumeru.tasks.spec import TaskSpec
 
 PLAN = "plan.json"
+QUESTIONS = "questions"
+SCHEMA = 2
+MEND = "run the same `darumeru run` command again"
+
+
+@dataclass(frozen=True)
+class StoredQuestion:
+    """One line of questions/<task>.jsonl: what a stored answer is joined with. key: of the answer that counts."""
+
+    id: str
+    key: str
+    cluster: str
+    target: Any
+    meta: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class StoredTask:
-    """One task of plan.json. samples: id -> fingerprint, in order. source, settings: as in PlannedTask."""
+    """One task of plan.json. asked: number of its questions; targets: hash over them. asking: what of the task's
+    definition makes its prompts, for finding the task again. The rest as in TaskSpec and PlannedTask."""
 
     name: str
     group: str
@@ -26,40 +43,86 @@ class StoredTask:
     score: tuple[str, ...]
     language: str
     leaderboard: bool
+    definition: str
+    asking: Mapping[str, Any]
     num_fewshot: int
     limited: bool
-    samples: Mapping[str, str]
+    asked: int
+    targets: str
     too_long: tuple[str, ...]
     data: Mapping[str, Any]
     error: str | None
     source: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def expected(self) -> int:
+        """Samples that a complete answer to this task has."""
+        return self.asked + len(self.too_long)
 
-def write_plan(run: Path, plan: Plan) -> None:
-    """Write RUN/plan.json."""
-    tasks = [
-        {
-            "name": task.spec.name,
-            "group": task.spec.group,
-            "method": task.spec.method,
-            "metrics": list(task.spec.metrics),
-            "score": list(task.spec.score),
-            "language": task.spec.language,
-            "leaderboard": task.spec.leaderboard,
-            "num_fewshot": task.num_fewshot,
-            "limited": task.limited,
-            "samples": {one.sample.id: one.request.fingerprint for one in task.samples},
-            "too_long": list(task.too_long),
-            "data": dict(task.data),
-            "error": task.error,
-            "source": task.source,
-            "settings": dict(task.settings),
-        }
-        for task in plan.tasks
+    @property
+    def row_metrics(self) -> tuple[str, ...]:
+        """Metrics that have values on single samples; another source's are its own."""
+        return () if self.source else self.metrics
+
+
+def definition_of(spec: TaskSpec) -> dict[str, Any]:
+    """The fields of StoredTask that a task's definition gives."""
+    return {
+        "group": spec.group,
+        "method": spec.method,
+        "metrics": spec.metrics,
+        "score": spec.score,
+        "language": spec.language,
+        "leaderboard": spec.leaderboard,
+        "definition": content_hash([spec.asking(), spec.scoring()]),
+        "asking": spec.asking(),
+    }
+
+
+def stored_task(task: PlannedTask, questions: Sequence[StoredQuestion]) -> StoredTask:
+    """A planned task as plan.json has it."""
+    return StoredTask(
+        name=task.spec.name,
+        **definition_of(task.spec),
+        num_fewshot=task.num_fewshot,
+        limited=task.limited,
+        asked=len(task.samples),
+        targets=content_hash([asdict(one) for one in questions]),
+        too_long=task.too_long,
+        data=task.data,
+        error=task.error,
+        source=task.source,
+        settings=task.settings,
+    )
+
+
+def questions_of(task: PlannedTask) -> list[StoredQuestion]:
+    """The questions of a planned task in its order."""
+    return [
+        StoredQuestion(one.sample.id, one.key, one.sample.cluster, one.sample.target, dict(one.meta))
+        for one in task.samples
     ]
-    document = {"schema": 1, "max_length": plan.max_length, "tasks": tasks}
-    write_atomically(run / PLAN, json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+def write_plan(run: Path, plan: Plan) -> list[StoredTask]:
+    """Write RUN/plan.json and RUN/questions/; returns the tasks as stored."""
+    folder = run / QUESTIONS
+    folder.mkdir(exist_ok=True)
+    tasks = []
+    for task in plan.tasks:
+        questions = questions_of(task)
+        tasks.append(stored_task(task, questions))
+        lines = "".join(json_line(asdict(one)) for one in questions)
+        write_atomically(folder / task_file(task.spec.name), lines)
+    write_tasks(run, tasks)
+    return tasks
+
+
+def write_tasks(run: Path, tasks: Sequence[StoredTask]) -> None:
+    """Write RUN/plan.json alone."""
+    document = {"schema": SCHEMA, "tasks": [asdict(task) for task in tasks]}
+    write_atomically(run / PLAN, json_line(document))
 
 
 def read_plan(run: Path) -> list[StoredTask]:
@@ -67,18 +130,27 @@ def read_plan(run: Path) -> list[StoredTask]:
     path = run / PLAN
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        return [
-            StoredTask(
-                **{
-                    **task,
-                    "metrics": tuple(task["metrics"]),
-                    "score": tuple(task["score"]),
-                    "too_long": tuple(task["too_long"]),
-                }
-            )
-            for task in document["tasks"]
-        ]
+        return [_task(task) for task in document["tasks"]]
     except FileNotFoundError as error:
         raise UserError("is not the folder of a run: plan.json is missing", str(run)) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"is broken: {error}", str(path), "run the same `darumeru run` command again") from error
+        raise UserError(f"is broken: {error}", str(path), MEND) from error
+
+
+def _task(values: Mapping[str, Any]) -> StoredTask:
+    lists = {name: tuple(map(str, values[name])) for name in ("metrics", "score", "too_long")}
+    return StoredTask(**{**values, **lists})
+
+
+def read_questions(run: Path, task: StoredTask) -> Iterator[StoredQuestion]:
+    """The questions of a task in the order of the plan; UserError names a line that is none."""
+    path = run / QUESTIONS / task_file(task.name)
+    try:
+        with path.open(encoding="utf-8", newline="\n") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    yield StoredQuestion(**json.loads(line))
+                except (ValueError, TypeError) as error:
+                    raise UserError(f"is not a question: {error}", f"{path}:{number}", MEND) from error
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", str(path), MEND) from error

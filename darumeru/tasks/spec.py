@@ -59,6 +59,17 @@ class TaskSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
     differs: tuple[str, ...] = ()
 
+    def asking(self) -> dict[str, Any]:
+        return {
+            "method": self.method,
+            "stop": self.stop,
+            "choices": self.choices,
+            "max_new_tokens": self.max_new_tokens,
+        }
+
+    def scoring(self) -> dict[str, Any]:
+        return {"metrics": self.metrics, "score": self.score, "group": self.group}
+
 
 def parse_spec(document: Mapping[str, Any], profile: str, where: str) -> TaskSpec:
     """A TaskSpec from one YAML document; `profiles: {name: overrides}` is applied for `profile`.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,12 @@ from darumeru.core.ranks import on_first, patience
 from darumeru.leaderboard.curve import CURVE, MEAN, MICRO_AVG, Point, add_point, read_curve, scores_of, write_curve
 from darumeru.models.live_weights import checkpoint_weights, is_sharded, unwrapped
 from darumeru.models.model_files import CONTEXT_KEYS
-from darumeru.prompts.builder import PromptOptions
-from darumeru.runs.options import RunOptions, task_patterns
 from darumeru.runs.progress import Silent
 from darumeru.runs.score import BENCHMARK_TASKS
 from darumeru.training import best_checkpoint
 from darumeru.training.best_checkpoint import PREFIX
-from darumeru.training.live_engine import LiveEngine, LiveOptions
+from darumeru.training.config import LiveConfig
+from darumeru.training.live_engine import LiveEngine
 from darumeru.training.live_evaluation import LiveEvaluation
 from darumeru.training.schedule import Clock, Schedule
 
@@ -31,64 +28,31 @@ MOST_FAILURES = 3
 log = logging.getLogger("darumeru")
 
 
-class DarumeruCallback(TrainerCallback):  # type: ignore[misc]
-    """Scores the model while it is trained, on a fixed subset of the benchmark.
+class DarumeruCallback(LiveConfig, TrainerCallback):  # type: ignore[misc]
+    """Scores the model while it is trained, on a fixed subset of the benchmark; takes the fields of LiveConfig.
 
-    tasks, data, profile, num_fewshot, max_length, system_prompt, thinking: as in `darumeru run`. limit: records of each
-    task, drawn once with `seed` and evenly over subjects and right answers. every_steps, at_saves, share, at_start,
-    at_end: when (schedule.Schedule); at the end of training alone when nothing is said. output: where curve.jsonl,
+    tasks, data, profile, system_prompt, thinking and so on: as in `darumeru run`. limit: records of each task, drawn
+    once with `seed` and evenly over subjects and right answers. every_steps, at_saves, share, at_start, at_end: when
+    (schedule.Schedule); at the start and at the end of training alone when nothing is said. output: where curve.jsonl,
     curve.png and a run folder for each point go; default <output_dir>/darumeru. live: the engine's options.
     early_stopping_patience: stop after that many evaluations in a row without a better metric_for_best_model.
 
     Scores go to the Trainer's log as eval_darumeru/<name>: micro_avg (all 17 tasks), mean (of the tasks asked), groups
     and tasks. `metric_for_best_model="darumeru/micro_avg"` works with and without an evaluation data set. What is wrong
-    with the options is a UserError when training begins; an evaluation that fails later is logged and skipped, and
-    after three in a row there are no more. Random states, gradients and training mode stay as they are.
+    with the options is a UserError; an evaluation that fails later is logged and skipped, and after three in a row
+    there are no more. Random states, gradients and training mode stay as they are.
     """
 
-    def __init__(
-        self,
-        tasks: str | Sequence[str] = "darumeru",
-        *,
-        every_steps: int | None = None,
-        at_saves: bool = False,
-        share: float | None = None,
-        at_start: bool = True,
-        at_end: bool = True,
-        limit: int | None = 64,
-        seed: int = 0,
-        data: str = "hub",
-        profile: str = "darumeru",
-        num_fewshot: int | None = None,
-        max_length: int = 4096,
-        system_prompt: str | None = None,
-        thinking: bool = False,
-        output: str | Path | None = None,
-        live: LiveOptions | None = None,
-        early_stopping_patience: int | None = None,
-        resamples: int = 1000,
-    ) -> None:
-        self.schedule = Schedule(every_steps, at_saves, share, at_start, at_end)
-        self.options = RunOptions(
-            model="",
-            output="" if output is None else str(output),
-            tasks=task_patterns(tasks),
-            data=data,
-            profile=profile,
-            engine=(live or LiveOptions()).engine,
-            num_fewshot=num_fewshot,
-            limit=limit,
-            subset_seed=seed,
-            max_length=max_length,
-            seed=seed,
-            resamples=resamples,
-            prompts=PromptOptions(system_prompt, thinking),
-        )
-        self.live = live or LiveOptions()
-        self.early_stopping_patience = early_stopping_patience
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.schedule = Schedule(self.every_steps, self.at_saves, self.share, self.at_start, self.at_end)
         self.clock = Clock()
         self.points: list[Point] = []
         self._trainer: Any = None
+        self._folder = Path(self.output) if self.output is not None else None
         self._evaluation: LiveEvaluation | None = None
         self._engine: LiveEngine | None = None
         self._latest: tuple[int, dict[str, float]] = (-1, {})
@@ -104,11 +68,10 @@ class DarumeruCallback(TrainerCallback):  # type: ignore[misc]
         tokenizer = _tokenizer(
             kwargs.get("processing_class") or getattr(self._trainer, "processing_class", None), model
         )
-        if not self.options.output:
-            self.options = replace(self.options, output=str(Path(args.output_dir) / "darumeru"))
+        if self._folder is None:
+            self._folder = Path(args.output_dir) / "darumeru"
         name = Path(str(getattr(model.config, "_name_or_path", "") or args.output_dir)).name
-        self.options = replace(self.options, model=name)
-        on_first(lambda: self._prepare(model, tokenizer, state.global_step))
+        on_first(lambda: self._prepare(name, model, tokenizer, state.global_step))
         self._check_best(args)
         if self.schedule.at_start and state.global_step == 0:
             self._evaluate(args, state, control)
@@ -152,20 +115,16 @@ class DarumeruCallback(TrainerCallback):  # type: ignore[misc]
 
     # One evaluation
 
-    @property
-    def share(self) -> float:
-        """Evaluations' part of the wall time of training so far."""
-        return self.clock.share
-
-    def _prepare(self, model: Any, tokenizer: Any, step: int) -> None:
+    def _prepare(self, name: str, model: Any, tokenizer: Any, step: int) -> None:
         context = next((getattr(model.config, key) for key in CONTEXT_KEYS if getattr(model.config, key, None)), None)
-        self._evaluation = LiveEvaluation(self.options, tokenizer, context)
+        self._evaluation = LiveEvaluation(self, name, tokenizer, context, self.live.engine)
         self._tokenizer = tokenizer
-        folder = Path(self.options.output)
+        folder = self._folder
+        assert folder is not None
         folder.mkdir(parents=True, exist_ok=True)
         for task, reason in self._evaluation.incomplete.items():
             log.warning("darumeru: %s will have no complete score: %s", task, reason)
-        length = self._evaluation.plan.max_length
+        length = self._evaluation.session.plan.max_length
         self._engine = LiveEngine(self.live, folder, length, say=log.warning)
         # What was seen after the checkpoint that training goes on from belongs to steps that are done again.
         self.points = [point for point in read_curve(folder / CURVE) if step and point.step <= step]
@@ -195,11 +154,11 @@ class DarumeruCallback(TrainerCallback):  # type: ignore[misc]
         best_checkpoint.judge(self._latest[1], args, state, control, self.early_stopping_patience)
 
     def _ask(self, model: Any, state: Any, args: Any) -> dict[str, float]:
-        assert self._engine is not None and self._evaluation is not None
+        assert self._engine is not None and self._evaluation is not None and self._folder is not None
         started = time.monotonic()
         engine = self._engine.push(model, self._tokenizer, self._evaluation.canary)
         pushed = time.monotonic()
-        folder = Path(self.options.output)
+        folder = self._folder
         run = Path("steps") / f"step-{state.global_step:08d}"
         wait = patience(getattr(args, "ddp_timeout", None))
         deadline = _Deadline(wait.total_seconds()) if wait else None
@@ -245,7 +204,7 @@ class DarumeruCallback(TrainerCallback):  # type: ignore[misc]
     def _known(self) -> tuple[int, dict[str, str]]:
         """Number of tasks, and those that are known to stay incomplete."""
         assert self._evaluation is not None
-        return len(self._evaluation.plan.tasks), self._evaluation.incomplete
+        return len(self._evaluation.session.plan.tasks), dict(self._evaluation.incomplete)
 
 
 def _gather(model: Any) -> None:

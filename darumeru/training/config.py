@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from darumeru.core.options import Effect, Option, WrongValue
 from darumeru.runs.config import CurveConfig, EngineConfig
@@ -50,6 +50,21 @@ class WatchConfig(EngineConfig, CurveConfig):
         return Path(self.output or f"runs/watch-{Path(self.folder).resolve().name}").expanduser()
 
 
+@dataclass(frozen=True)
+class LiveOptions:
+    """engine: "vllm" or "transformers" (the training model itself answers). own_process: keep vLLM in a child process;
+    None: only where there are several ranks, where vLLM cannot live in a trainer. devices: of the child, for example
+    "1". between: what happens to the engine's memory between evaluations: "keep", "sleep" (GPU memory is given back
+    and taken again) or "close"; None: sleep on a GPU, keep on a CPU. engine_args: vLLM's own."""
+
+    engine: str = "vllm"
+    own_process: bool | None = None
+    devices: str | None = None
+    data_parallel: int = 1
+    between: str | None = None
+    engine_args: dict[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LiveConfig(CurveConfig):
     """`DarumeruCallback`. When nothing is said of it, a model is scored before and after its training alone."""
@@ -92,6 +107,7 @@ class LiveConfig(CurveConfig):
         str | Path | None,
         Option("Curve, picture and a run a point. Default: darumeru in the Trainer's output folder.", NOTHING),
     ] = None
+    live: LiveOptions = field(default_factory=LiveOptions)
     early_stopping_patience: Annotated[
         int | None,
         Option("Stop after so many evaluations in a row without a better metric_for_best_model.", NOTHING, least=1),

@@ -6,7 +6,6 @@ import copy
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from darumeru.engines.protocol import Engine, EngineDied, EngineOptions
 from darumeru.engines.request import LogLikelihood, Request
 from darumeru.engines.vllm_reload import ReloadFailed
 from darumeru.models.live_weights import checkpoint_weights, is_sharded, signature, unwrapped
+from darumeru.training.config import LiveOptions
 
 if TYPE_CHECKING:
     import torch
@@ -26,21 +26,6 @@ if TYPE_CHECKING:
 CANARY_TOKENS = 64
 # Mean difference of log-probabilities between the engine and the model in training that rounding can explain.
 TOLERANCE = {"float32": 0.005, "bfloat16": 0.15, "float16": 0.05}
-
-
-@dataclass(frozen=True)
-class LiveOptions:
-    """engine: "vllm" or "transformers" (the training model itself answers). own_process: keep vLLM in a child process;
-    None: only where there are several ranks, where vLLM cannot live in a trainer. devices: of the child, for example
-    "1". between: what happens to the engine's memory between evaluations: "keep", "sleep" (GPU memory is given back
-    and taken again) or "close"; None: sleep on a GPU, keep on a CPU. engine_args: vLLM's own."""
-
-    engine: str = "vllm"
-    own_process: bool | None = None
-    devices: str | None = None
-    data_parallel: int = 1
-    between: str | None = None
-    engine_args: dict[str, Any] = field(default_factory=dict)
 
 
 class LiveEngine:

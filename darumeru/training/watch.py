@@ -4,49 +4,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from darumeru.core.errors import RunFailed, UserError
 from darumeru.leaderboard.curve import CURVE, Point, add_point, read_curve, scores_of
 from darumeru.runs import evaluate
-from darumeru.runs.options import RunOptions
+from darumeru.runs.config import RunConfig, config_as
 from darumeru.runs.progress import Progress, Silent
 from darumeru.training.checkpoints import Checkpoint, list_checkpoints, look
+from darumeru.training.config import WatchConfig
 from darumeru.training.kept_engine import KeptEngine
 
 # Looks at a folder that stays as it is, and still no model, before it is called broken.
 PATIENCE = 3
 
 
-@dataclass(frozen=True)
-class WatchOptions:
-    """folder: where checkpoints appear. run: what to ask of each; its `output` holds the curve and a run a checkpoint.
-    poll: seconds between looks. once: end when all that is there is scored. until_step: end after the checkpoint of
-    that step or a later one. idle: end when nothing new has come for so many seconds."""
-
-    folder: Path
-    run: RunOptions
-    poll: float = 10.0
-    once: bool = False
-    until_step: int | None = None
-    idle: float | None = None
-
-
 class Watcher:
     """broken: checkpoint -> why it could not be scored. say: told one line a checkpoint that is skipped."""
 
     def __init__(
-        self, options: WatchOptions, progress: Progress | None = None, sleep: Callable[[float], None] = time.sleep
+        self, config: WatchConfig, progress: Progress | None = None, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        self.options = options
+        self.config = config
         self.progress = progress or Silent()
         self.broken: dict[str, str] = {}
         self.engine = KeptEngine()
         self._sleep = sleep
         self._looks: dict[Path, object] = {}
         self._strikes: dict[Path, int] = {}
-        self._output = Path(options.run.output).expanduser()
+        self._folder = Path(config.folder)
+        self._output = config.place
         self._done = {point.step for point in read_curve(self._output / CURVE)}
 
     def points(self) -> Iterator[Point]:
@@ -55,8 +42,8 @@ class Watcher:
         UserError for what no checkpoint could mend (tasks, data, the folder itself). A checkpoint that is being
         written is waited for; one that is broken or whose engine fails is reported, and watching goes on.
         """
-        if not self.options.folder.is_dir():
-            raise UserError("no such folder", str(self.options.folder), "give the trainer's output folder")
+        if not self._folder.is_dir():
+            raise UserError("no such folder", str(self._folder), "give the trainer's output folder")
         self._check()
         last_news = time.monotonic()
         waiting = False
@@ -69,17 +56,17 @@ class Watcher:
                     waiting = False
                     if point is not None:
                         yield point
-                    if self.options.until_step is not None and ready.step >= self.options.until_step:
+                    if self.config.until_step is not None and ready.step >= self.config.until_step:
                         return
                     continue
-                if self.options.once and not self._unsettled():
+                if self.config.once and not self._unsettled():
                     return
-                if self.options.idle is not None and time.monotonic() - last_news > self.options.idle:
+                if self.config.idle is not None and time.monotonic() - last_news > self.config.idle:
                     return
                 if not waiting:
-                    self.progress.phase(f"waiting for checkpoints in {self.options.folder}")
+                    self.progress.phase(f"waiting for checkpoints in {self._folder}")
                     waiting = True
-                self._sleep(min(self.options.poll, 1.0) if self.options.once else self.options.poll)
+                self._sleep(min(self.config.poll, 1.0) if self.config.once else self.config.poll)
         finally:
             self.engine.close()
 
@@ -89,17 +76,17 @@ class Watcher:
         from darumeru.tasks.records import load_split
         from darumeru.tasks.registry import load_registry
 
-        own, foreign = split(self.options.run.tasks)
-        for spec in load_registry(self.options.run.profile, self.options.run.include).select(own):
-            load_split(spec.source, spec.source.test, self.options.run.data)
-        open_sources(foreign, self.options.run)
+        own, foreign = split(self.config.patterns)
+        for spec in load_registry(self.config.profile, self.config.include).select(own):
+            load_split(spec.source, spec.source.test, self.config.data)
+        open_sources(foreign, self.config)
         self._output.mkdir(parents=True, exist_ok=True)
 
     def _candidates(self) -> list[Checkpoint]:
         output = self._output.resolve()
         return [
             one
-            for one in list_checkpoints(self.options.folder)
+            for one in list_checkpoints(self._folder)
             if one.step not in self._done and output not in (one.path.resolve(), *one.path.resolve().parents)
         ]
 
@@ -120,7 +107,7 @@ class Watcher:
                 continue
             try:
                 if one.base is None:
-                    find_model(str(one.path), trust_remote_code=self.options.run.engine_options.trust_remote_code)
+                    find_model(str(one.path), trust_remote_code=self.config.trust_remote_code)
                 return one
             except UserError as error:
                 self._strikes[one.path] = self._strikes.get(one.path, 0) + 1
@@ -135,15 +122,16 @@ class Watcher:
 
     def _score(self, one: Checkpoint) -> Point | None:
         folder = Path("steps") / f"step-{one.step:08d}"
-        options = replace(
-            self.options.run,
+        run_config = config_as(
+            RunConfig,
+            self.config,
             model=one.base or str(one.path),
             output=str(self._output / folder),
-            engine_options=replace(self.options.run.engine_options, lora=str(one.path) if one.base else None),
+            lora=str(one.path) if one.base else None,
         )
         started = time.monotonic()
         try:
-            run, _ = evaluate.run(options, self.progress, self.engine.load)
+            run, _ = evaluate.run(run_config, self.progress, self.engine.load)
         except (UserError, RunFailed) as error:
             self.engine.close()
             self._skip(one, error.line() if isinstance(error, UserError) else str(error))
@@ -152,7 +140,7 @@ class Watcher:
         self.broken.pop(one.path.name, None)
         extra = {
             "checkpoint": one.path.name,
-            "engine": options.engine,
+            "engine": self.config.engine,
             "seconds": round(time.monotonic() - started, 3),
         }
         point = Point(one.step, scores_of(run.results), run.results.failed, folder.as_posix(), extra)

@@ -28,6 +28,7 @@ from darumeru.engines import (
     Request,
     load_engine,
 )
+from darumeru.engines.openai_server import served_model
 from tests.engines.asking import LETTERS, Prompts, answers, assert_same, mixed
 
 ASK = (Message("user", "Кто спит на окне?"),)
@@ -376,3 +377,57 @@ def test_no_server_at_all() -> None:
         free = probe.getsockname()[1]
     with pytest.raises(UserError, match="no server answers"):
         load_engine("openai", EngineOptions(model=f"http://127.0.0.1:{free}/v1"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"concurrency": "many"}, 'concurrency must be a whole number of at least 1, not "many"'),
+        ({"concurrency": -3}, "concurrency must be a whole number of at least 1, not -3"),
+        ({"concurrency": True}, "concurrency must be a whole number of at least 1, not true"),
+        ({"retries": "x"}, 'retries must be a whole number of at least 0, not "x"'),
+        ({"retries": 1.5}, "retries must be a whole number of at least 0, not 1.5"),
+        ({"retries": -1}, "retries must be a whole number of at least 0, not -1"),
+        ({"backoff": float("inf")}, "backoff must be a number of at least 0, not Infinity"),
+        ({"timeout": "x"}, 'timeout must be a number of at least 0.001, not "x"'),
+        ({"timeout": -1}, "timeout must be a number of at least 0.001, not -1"),
+        ({"timeout": float("nan")}, "timeout must be a number of at least 0.001, not NaN"),
+        ({"body": 5}, "body must be an object of fields, not 5"),
+        ({"body": {"seed": float("nan")}}, r'body must be an object of fields that JSON can hold, not {"seed": NaN}'),
+        ({"model": 5}, "model must be text, not 5"),
+        ({"api_key": "ключ"}, "api_key must be printable ASCII text"),
+        ({"api_key": 5}, r"api_key must be text, not \*\*\*"),
+        ({"seed": 1}, "the openai engine has no argument `seed`"),
+        ({"time_out": 1}, "the openai engine has no argument `time_out`; did you mean timeout"),
+    ],
+)
+def test_a_wrong_argument_is_refused_before_anything_is_asked(arguments: dict[str, Any], said: str) -> None:
+    """Values of cases/engine_args_types.md; nobody listens at the address, so asking would be another error."""
+    for ask in (served_model, lambda options: load_engine("openai", options)):
+        with pytest.raises(UserError, match=f"--engine-args: {said}"):
+            ask(EngineOptions(model="http://127.0.0.1:1/v1", extra=arguments))
+
+
+def test_a_key_that_no_header_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "ключ")
+    with pytest.raises(UserError, match="OPENAI_API_KEY: must be printable ASCII text") as caught:
+        load_engine("openai", EngineOptions(model="http://127.0.0.1:1/v1"))
+    assert "ключ" not in str(caught.value)
+
+
+def test_what_a_server_serves_is_its_identity_wherever_it_is(misbehaving: Any) -> None:
+    entry = {"id": "ours", "object": "model", "created": 1, "owned_by": "vllm", "root": "/models/a", "permission": []}
+
+    def reply(path: str, body: dict[str, Any], number: int) -> Reply:
+        return 200, {"data": [{**entry, "created": number, "max_model_len": 2048}, {"id": "other"}]}
+
+    expected = {"id": "ours", "owned_by": "vllm", "root": "/models/a", "max_model_len": 2048}
+    for server in (misbehaving(reply), misbehaving(reply)):
+        options = EngineOptions(model=server.url, extra={"model": "ours", "timeout": 5.0})
+        assert served_model(options) == served_model(options) == expected
+        assert served_model(EngineOptions(model=server.url, extra={"model": "other"})) == {"id": "other"}
+        with pytest.raises(UserError, match="the server has several models"):
+            served_model(EngineOptions(model=server.url))
+        server.stop()
+    with pytest.raises(UserError, match="no server answers"):
+        served_model(options)

@@ -23,8 +23,8 @@ Style = Literal["text", "gather", "top"]
 
 
 @dataclass(frozen=True)
-class Job:
-    """One request to vLLM. what: which part of its question it is."""
+class Call:
+    """One request to vLLM. what: which part of its query it is."""
 
     prompt: tuple[int, ...]
     params: Any
@@ -34,31 +34,31 @@ class Job:
 
 @dataclass(frozen=True)
 class Taken:
-    """What an output led to: further jobs to be asked at once, and answers by index."""
+    """What an output led to: further calls to be asked at once, and answers by index."""
 
-    jobs: Sequence[Job] = ()
+    calls: Sequence[Call] = ()
     answers: Sequence[tuple[int, Answer]] = ()
 
 
-class Question(Protocol):
+class Query(Protocol):
     """One request, or all continuations of one context. held: tokens that should stay in the prefix cache."""
 
     held: int
 
-    def jobs(self) -> list[Job]: ...
+    def calls(self) -> list[Call]: ...
 
-    def take(self, job: Job, output: Any, nan: bool) -> Taken: ...
+    def take(self, call: Call, output: Any, nan: bool) -> Taken: ...
 
 
-def question(group: Sequence[Numbered], text: GeneratedText, max_model_len: int) -> Question:
-    """The question that `group` (one of `grouped`) makes."""
+def query(group: Sequence[Numbered], text: GeneratedText, max_model_len: int) -> Query:
+    """The query that `group` (one of `grouped`) makes."""
     index, request = group[0]
     if isinstance(request.kind, LogLikelihood):
-        return ContextQuestion(group)
+        return ContextQuery(group)
     if isinstance(request.kind, MultipleChoice):
-        return ChoiceQuestion(index, request, request.kind)
+        return ChoiceQuery(index, request, request.kind)
     room = max_model_len - len(request.prompt)
-    return TextQuestion(index, request, request.kind, text, min(request.kind.max_new_tokens, room))
+    return TextQuery(index, request, request.kind, text, min(request.kind.max_new_tokens, room))
 
 
 def _params(**settings: Any) -> Any:
@@ -68,11 +68,11 @@ def _params(**settings: Any) -> Any:
     return SamplingParams(temperature=0, output_kind=RequestOutputKind.FINAL_ONLY, skip_clone=True, **settings)
 
 
-def _gather_jobs(prompt: tuple[int, ...], ids: Sequence[int]) -> list[Job]:
-    """Jobs that score `ids` as the token after `prompt`."""
+def _gather_calls(prompt: tuple[int, ...], ids: Sequence[int]) -> list[Call]:
+    """Calls that score `ids` as the token after `prompt`."""
     parts = [list(ids[start : start + MOST_IDS]) for start in range(0, len(ids), MOST_IDS)]
     return [
-        Job(prompt, _params(max_tokens=1, detokenize=False, logprob_token_ids=part), "gather", tuple(part))
+        Call(prompt, _params(max_tokens=1, detokenize=False, logprob_token_ids=part), "gather", tuple(part))
         for part in parts
     ]
 
@@ -84,7 +84,7 @@ def _scores(output: Any, ids: Iterable[int]) -> dict[int, float]:
 
 
 @dataclass
-class ChoiceQuestion:
+class ChoiceQuery:
     """Next-token probabilities: exact for named tokens, or of those among the top k."""
 
     index: int
@@ -95,18 +95,18 @@ class ChoiceQuestion:
     scores: dict[int, float] = field(default_factory=dict)
     open_parts: int = 0
 
-    def jobs(self) -> list[Job]:
+    def calls(self) -> list[Call]:
         ids = candidate_ids(self.choice)
         if self.choice.top_k is None:
-            jobs = _gather_jobs(self.request.prompt, ids)
+            calls = _gather_calls(self.request.prompt, ids)
         else:
             params = _params(max_tokens=1, detokenize=False, logprobs=self.choice.top_k)
-            jobs = [Job(self.request.prompt, params, "top", tuple(ids))]
-        self.open_parts = len(jobs)
-        return jobs
+            calls = [Call(self.request.prompt, params, "top", tuple(ids))]
+        self.open_parts = len(calls)
+        return calls
 
-    def take(self, job: Job, output: Any, nan: bool) -> Taken:
-        self.scores |= _scores(output, job.what)
+    def take(self, call: Call, output: Any, nan: bool) -> Taken:
+        self.scores |= _scores(output, call.what)
         self.open_parts -= 1
         if self.open_parts:
             return Taken()
@@ -117,7 +117,7 @@ class ChoiceQuestion:
 
 
 @dataclass
-class TextQuestion:
+class TextQuery:
     """Greedy generation. vLLM looks for stop strings in text that it decodes piece by piece after the prompt; where
     the decoded answer holds none (the prompt ended within a character), the generation goes on."""
 
@@ -130,12 +130,12 @@ class TextQuestion:
     started: float = field(default_factory=time.perf_counter)
     ids: list[int] = field(default_factory=list)
 
-    def jobs(self) -> list[Job]:
+    def calls(self) -> list[Call]:
         stop = list(self.kind.stop)
         params = _params(max_tokens=self.most - len(self.ids), stop=stop, detokenize=bool(stop))
-        return [Job((*self.request.prompt, *self.ids), params, "text")]
+        return [Call((*self.request.prompt, *self.ids), params, "text")]
 
-    def take(self, job: Job, output: Any, nan: bool) -> Taken:
+    def take(self, call: Call, output: Any, nan: bool) -> Taken:
         completion = output.outputs[0]
         self.ids += completion.token_ids
         if nan:
@@ -143,11 +143,11 @@ class TextQuestion:
         if isinstance(completion.stop_reason, str) and len(self.ids) < self.most:
             decoded = self.text.decode(self.ids)
             if self.text.stop_position(self.ids, decoded, self.kind.stop) is None:
-                return Taken(self.jobs())
+                return Taken(self.calls())
         return Taken(answers=[(self.index, self.text.answer(self.ids, self.kind, time.perf_counter() - self.started))])
 
 
-class ContextQuestion:
+class ContextQuery:
     """All continuations of one context, each distinct one computed once.
 
     vLLM leaves the log-probability rows of cached prompt positions unset, so: first the context alone scores the
@@ -169,16 +169,16 @@ class ContextQuestion:
             if isinstance(request.kind, LogLikelihood):
                 self.wanted.setdefault(request.kind.continuation, []).append(index)
 
-    def jobs(self) -> list[Job]:
+    def calls(self) -> list[Call]:
         firsts = list(dict.fromkeys(each[0] for each in self.wanted if each))
-        jobs = _gather_jobs(self.prompt, firsts or [0])
-        self.open_parts = len(jobs)
-        return jobs
+        calls = _gather_calls(self.prompt, firsts or [0])
+        self.open_parts = len(calls)
+        return calls
 
-    def take(self, job: Job, output: Any, nan: bool) -> Taken:
-        if isinstance(job.what, _Rest):
-            return self._take_rest(job.what, output, nan)
-        self.first |= _scores(output, job.what)
+    def take(self, call: Call, output: Any, nan: bool) -> Taken:
+        if isinstance(call.what, _Rest):
+            return self._take_rest(call.what, output, nan)
+        self.first |= _scores(output, call.what)
         self.best_first = output.outputs[0].token_ids[0]
         self.nan |= nan
         self.open_parts -= 1
@@ -190,13 +190,13 @@ class ContextQuestion:
             if len(each) < 2
             for answered in self._answers(each, [self.first[token] for token in each], True, self.nan)
         ]
-        return Taken([self._rest_job(each, fresh=False) for each in self.wanted if len(each) > 1], answers)
+        return Taken([self._rest_call(each, fresh=False) for each in self.wanted if len(each) > 1], answers)
 
-    def _rest_job(self, continuation: tuple[int, ...], fresh: bool) -> Job:
+    def _rest_call(self, continuation: tuple[int, ...], fresh: bool) -> Call:
         """fresh: compute the context again and read nothing from the cache."""
         inner = {"prompt_logprobs": 0, "skip_reading_prefix_cache": fresh} if len(continuation) > 2 else {}
         params = _params(max_tokens=1, detokenize=False, logprob_token_ids=[continuation[-1]], **inner)
-        return Job((*self.prompt, *continuation[:-1]), params, "gather", _Rest(continuation, fresh))
+        return Call((*self.prompt, *continuation[:-1]), params, "gather", _Rest(continuation, fresh))
 
     def _take_rest(self, rest: _Rest, output: Any, nan: bool) -> Taken:
         between = rest.continuation[1:-1]
@@ -209,7 +209,7 @@ class ContextQuestion:
             if rest.fresh:
                 missing = Answer(error="vLLM gave no log-probabilities of the continuation")
                 return Taken(answers=[(index, missing) for index in self.wanted[rest.continuation]])
-            return Taken([self._rest_job(rest.continuation, fresh=True)])
+            return Taken([self._rest_call(rest.continuation, fresh=True)])
         last = rest.continuation[-1]
         inner = [row[token].logprob for row, token in zip(rows, between, strict=True)]
         scores = [self.first[rest.continuation[0]], *inner, _scores(output, [last])[last]]
@@ -230,7 +230,7 @@ class ContextQuestion:
 
 @dataclass(frozen=True)
 class _Rest:
-    """The part of a question that scores everything after a continuation's first token."""
+    """The part of a query that scores everything after a continuation's first token."""
 
     continuation: tuple[int, ...]
     fresh: bool
