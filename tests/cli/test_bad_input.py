@@ -57,7 +57,7 @@ def refused(said: Said, *texts: str) -> None:
         (("--tasks", ","), ("no task is named",)),
         (("--profile", "papper"), ("unknown profile", "did you mean paper")),
         (("--engine", "vlm"), ("unknown engine", "did you mean vllm")),
-        (("--num-fewshot", "many"), ("neither auto nor a number",)),
+        (("--num-fewshot", "many"), ("--num-fewshot: must be auto or a whole number of 0 or more, not", "many")),
         (("--engine-args", "{"), ("is not JSON",)),
         (("--engine-args", "[1]"), ("must be a JSON object",)),
         (("--export", "csv"), ("unknown format",)),
