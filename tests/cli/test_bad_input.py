@@ -15,12 +15,14 @@ from tests.runs.data_folders import small_suite, write_split
 @pytest.fixture(autouse=True)
 def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test here may come as far as an engine."""
-    import darumeru.runs.evaluate as evaluate
+    from darumeru.engines.transformers_engine import TransformersEngine
+    from darumeru.engines.vllm_engine import VllmEngine
 
-    def never(name: str, options: object) -> object:
+    def never(engine: object, options: object) -> object:
         raise AssertionError("an engine was loaded")
 
-    monkeypatch.setattr(evaluate, "_load_engine", never)
+    for engine in (TransformersEngine, VllmEngine):
+        monkeypatch.setattr(engine, "__init__", never)
 
 
 @pytest.fixture
