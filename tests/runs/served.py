@@ -12,12 +12,14 @@ from typing import Any
 
 
 class Served:
-    """model: entry of GET /models; favourite: the token that gets most of the probability. asked: generating calls."""
+    """model: entry of GET /models; favourite: the token that gets most of the probability. asked: generating calls.
+    busy: questions get 503."""
 
     def __init__(self) -> None:
         self.model: dict[str, Any] = {"id": "m", "root": "weights-1", "created": 1}
         self.favourite = "1"
         self.asked = 0
+        self.busy = False
         self.url = ""
 
 
@@ -36,6 +38,9 @@ def serving(served: Served) -> Iterator[Served]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if body["messages"][0]["content"].startswith("Вопрос"):
                 served.asked += 1
+                if served.busy:
+                    self.send_error(503)
+                    return
             top = [{"token": t, "logprob": math.log(0.7 if t == served.favourite else 0.1)} for t in "123"]
             logprobs = {"content": [{**top[0], "top_logprobs": top}]} if body.get("logprobs") else None
             message = {"role": "assistant", "content": served.favourite}
