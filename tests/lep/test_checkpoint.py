@@ -17,9 +17,12 @@ from safetensors.torch import load_file, save_file
 
 from darumeru.core.errors import UserError
 from darumeru.models import checkpoint_output
-from darumeru.models.checkpoint import Replacement, open_checkpoint, with_vocab_size, write_checkpoint
+from darumeru.models.checkpoint import open_checkpoint
 from darumeru.models.checkpoint_output import DirectWriter, appearing_folder, check_disk, check_memory, link_or_copy
-from darumeru.models.checkpoint_read import gather_rows, read_shard, row_chunks
+from darumeru.models.checkpoint_read import gather_rows, row_chunks
+from darumeru.models.checkpoint_write import Replacement, write_checkpoint
+from darumeru.models.config_file import with_vocab_size
+from darumeru.models.weight_files import read_shard
 from tests.lep.lep_models import edit_json, weights
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
