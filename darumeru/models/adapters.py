@@ -98,6 +98,8 @@ def _sorted_out(
     pairs: dict[str, dict[str, TensorEntry]] = {}
     whole: dict[str, TensorEntry] = {}
     for name, entry in tensors.items():
+        if "original_module" in name.split("."):
+            continue  # the model's own matrix, which PEFT keeps beside the trained one
         if match := LOW_RANK.match(name):
             pairs.setdefault(match["module"], {})[match["side"][-1]] = entry
         elif name.endswith(".weight") and "lora_" not in name:

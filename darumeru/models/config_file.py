@@ -23,6 +23,7 @@ DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat1
 IDLE_KEYS = frozenset(
     {
         *("transformers_version", "_name_or_path", "name_or_path", "torch_dtype_origin", "_commit_hash"),
+        *("base_model_name_or_path", "inference_mode"),  # of adapters
         *("_from_model_config", "_attn_implementation_autoset", "special_tokens_map_file", "tokenizer_file"),
     }
 )
