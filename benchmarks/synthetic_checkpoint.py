@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from darumeru.models.checkpoint import Replacement, open_checkpoint, write_checkpoint
+from darumeru.models.checkpoint import open_checkpoint
+from darumeru.models.checkpoint_write import Replacement, write_checkpoint
 from darumeru.models.token_bytes import to_byte_level
 from lep_plugins.conversion import ConversionMatrix, conversion_matrix
 

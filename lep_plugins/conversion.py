@@ -26,6 +26,7 @@ from darumeru.models.token_bytes import SPACE_MARK, Special, TokenTable, backend
 SCHEMA = 1
 MATRIX_FILE = "conversion.npz"
 AUDIT_FILE = "vocabulary_delta.json"
+ROW_MULTIPLE = 64
 _NOT_PLAIN = re.compile(f"([\udc80-\udcff{SPACE_MARK}]+)")
 
 
@@ -201,11 +202,12 @@ def _shared_id(token: bytes | Special, piece: str, old: TokenTable, same_kind: b
         if by_name is None and token.name in old.added:
             by_name = old.ids_by_piece[token.name]
         return by_name
-    if same_kind:
-        same_piece = old.ids_by_piece.get(piece)
-        if same_piece is not None and old.tokens[same_piece] == token:
-            return same_piece
-    return old.ids_by_bytes.get(token)
+    return old.id_of(token, piece) if same_kind else old.ids_by_bytes.get(token)
+
+
+def rows_for(tokens: int) -> int:
+    """Embedding rows for so many ids: the next multiple of 64."""
+    return -(-tokens // ROW_MULTIPLE) * ROW_MULTIPLE
 
 
 def conversion_matrix(

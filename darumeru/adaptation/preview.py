@@ -15,7 +15,7 @@ from darumeru.adaptation.store import Made
 from darumeru.adaptation.variants import Ref, Variant
 from darumeru.core.errors import RunFailed, UserError
 from darumeru.core.options import to_plain
-from darumeru.models.weight_files import find_weights, read_header
+from darumeru.models.weight_files import read_shards
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,10 @@ def model_size(folder: Path) -> Size:
     files = [file for file in folder.rglob("*") if file.is_file()]
     total = sum(file.stat().st_size for file in files)
     try:
-        headers = [read_header(path) for path in find_weights(folder)]
+        shards = read_shards(folder)
     except UserError:
         return Size(total)
-    shapes = [one["shape"] for header in headers for name, one in header.items() if name != "__metadata__"]
-    return Size(total, sum(prod(shape) for shape in shapes))
+    return Size(total, sum(prod(entry.shape) for shard in shards for entry in shard.tensors))
 
 
 def preview_json(pipeline: Pipeline, plan: list[PreviewLine]) -> dict[str, Any]:

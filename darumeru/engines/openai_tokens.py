@@ -14,7 +14,7 @@ from darumeru.engines.answers import GeneratedText, candidate_ids, choice_answer
 from darumeru.engines.openai_dialect import TOP, Probe, finish_reason
 from darumeru.engines.openai_server import RefusedError
 from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
-from darumeru.models.weight_files import read_json
+from darumeru.models.files import read_json
 
 _ID = "token_id:"
 

@@ -12,7 +12,7 @@ from darumeru.core.errors import UserError
 from darumeru.engines.answers import GeneratedText, candidate_ids, choice_answer, continue_answer, misfit, nan_answer
 from darumeru.engines.protocol import EngineDied, EngineOptions
 from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
-from darumeru.models.model_files import CONTEXT_KEYS
+from darumeru.models.config_file import CONTEXT_KEYS
 
 if TYPE_CHECKING:
     import torch

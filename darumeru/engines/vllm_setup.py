@@ -16,7 +16,8 @@ from typing import Any
 
 from darumeru.core.errors import UserError, near_names
 from darumeru.engines.protocol import EngineOptions
-from darumeru.models.weight_files import read_header, read_json
+from darumeru.models.files import read_json
+from darumeru.models.weight_files import read_header
 
 # Of one position's distribution; the program of 2024 asked for 50.
 MOST_TOP_K = 128

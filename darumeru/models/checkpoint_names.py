@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from darumeru.core.errors import UserError, near_names
-from darumeru.models.checkpoint_read import TensorEntry, row_chunks
+from darumeru.models.config_file import text_config, vocab_size
+from darumeru.models.weight_files import TensorEntry
 
 EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings", "tok_embeddings", "embeddings")
 HEADS = ("lm_head", "embed_out", "output_layer", "output")
-TEXT_CONFIGS = ("text_config", "llm_config", "language_config")
 PER_LAYER = "embed_tokens_per_layer"
 
 SCALES = ("embedding_multiplier", "scale_emb", "logit_scale", "logits_scaling", "lm_head_multiplier", "mup_width_scale")
@@ -33,14 +31,6 @@ class VocabularyTensors:
     copies: tuple[str, ...] = ()
 
 
-def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The part of config.json that describes the language model (the whole of it, or a nested text_config)."""
-    for key in TEXT_CONFIGS:
-        if isinstance(config.get(key), Mapping):
-            return config[key]  # type: ignore[no-any-return]
-    return config
-
-
 def embedding_scales(config: Mapping[str, Any]) -> dict[str, float]:
     """The scale factors other than one that a config states, by field name."""
     text = text_config(config)
@@ -52,8 +42,7 @@ def find_vocabulary_tensors(
 ) -> VocabularyTensors:
     """Name the embedding and the head. UserError: none or several, a size that config.json contradicts, a head
     bias, per-layer embeddings, a tied flag that the weights contradict."""
-    # Some families leave out what equals their defaults, vocab_size too: then any height will do.
-    rows: int | None = text_config(config).get("vocab_size", config.get("vocab_size"))
+    rows = vocab_size(config)  # None: any height will do
     refused = [name for name in tensors if PER_LAYER in name or _last(name) in {f"{head}.bias" for head in HEADS}]
     if refused:
         raise UserError(f"tensor {refused[0]} is not supported", where, "no head bias, no per-layer embeddings")
@@ -65,9 +54,7 @@ def find_vocabulary_tensors(
     if not embeddings:
         if tied and heads:
             return VocabularyTensors(heads[0], None, True)
-        if other := _matches(tensors, EMBEDDINGS, None):
-            height = tensors[other[0]].shape[0]
-            raise UserError(f"config.json says vocab_size {rows} but tensor {other[0]} has {height} rows", where)
+        embedding_rows(config, tensors, where)
         near = near_names("model.embed_tokens.weight", tensors)
         raise UserError("no embedding tensor (embed_tokens.weight or the like)", where, near=near)
     embedding, head = embeddings[0], heads[0] if heads else None
@@ -81,6 +68,23 @@ def find_vocabulary_tensors(
             raise UserError(f"tie_word_embeddings is true but {head} differs from {embedding}", where, mend)
         return VocabularyTensors(embedding, None, True, (head,))
     return VocabularyTensors(embedding, head, False)
+
+
+def embedding_rows(config: Mapping[str, Any], tensors: Mapping[str, TensorEntry], where: str) -> int | None:
+    """Rows of the embedding as stored; None where no tensor of a known name is one. UserError: config.json says
+    another number."""
+    rows, found = vocab_size(config), _matches(tensors, EMBEDDINGS, None)
+    if rows is None or not found:
+        return tensors[found[0]].height if found else None
+    if not _matches(tensors, EMBEDDINGS, rows):
+        height = tensors[found[0]].height
+        raise UserError(f"config.json says vocab_size {rows} but tensor {found[0]} has {height} rows", where)
+    return rows
+
+
+def is_vocabulary(module: str) -> bool:
+    """Whether a module's name is one of an embedding or a head."""
+    return module.rsplit(".", 1)[-1] in (*EMBEDDINGS, *HEADS)
 
 
 def _last(name: str) -> str:
@@ -104,5 +108,9 @@ def _tied_flag(config: Mapping[str, Any]) -> bool | None:
 def _same_bytes(one: TensorEntry, other: TensorEntry) -> bool:
     if (one.dtype, one.shape) != (other.dtype, other.shape):
         return False
+    import torch
+
+    from darumeru.models.checkpoint_read import row_chunks
+
     pairs = zip(row_chunks(one), row_chunks(other), strict=True)
     return all(torch.equal(a.view(torch.uint8), b.view(torch.uint8)) for (_, a), (_, b) in pairs)

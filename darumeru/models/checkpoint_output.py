@@ -174,12 +174,14 @@ def check_memory(needed: int, task: str) -> None:
 
 
 @contextmanager
-def appearing_folder(output: Path) -> Iterator[Path]:
+def appearing_folder(output: Path, replace: bool = False) -> Iterator[Path]:
     """A temporary folder beside `output` that takes its name when the block ends well and vanishes when it does not.
 
-    UserError: `output` is not free; the disk fills up (nothing is left behind).
+    replace: in the place of what is there. UserError: `output` is not free; the disk fills up (nothing is left
+    behind).
     """
-    check_output(output)
+    if not replace:
+        check_output(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.absolute().parent / f".{output.name}.partial-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -187,6 +189,8 @@ def appearing_folder(output: Path) -> Iterator[Path]:
     try:
         yield temporary
         sync(temporary)
+        if replace:
+            shutil.rmtree(output, ignore_errors=True)
         os.rename(temporary, output)
         sync(output.absolute().parent)
     except OSError as error:

@@ -4,38 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from darumeru.models import checkpoint_output, checkpoint_read
-from darumeru.models.checkpoint_folder import Checkpoint
-from darumeru.models.checkpoint_output import DirectWriter, appearing_folder, link_or_copy
-from darumeru.models.checkpoint_read import CHUNK_BYTES, INDEX, Shard, TensorEntry
-
-TOKENIZER_FILES = frozenset(
-    {
-        *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-        *("vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "sentencepiece.bpe.model", "spiece.model"),
-        *("tekken.json", "chat_template.jinja", "chat_template.json"),
-    }
-)
-WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx", INDEX)
-CARRIED_SUFFIXES = (".json", ".jinja", ".py", ".txt", ".model")
+from darumeru.models import checkpoint_read
+from darumeru.models.checkpoint import Checkpoint
+from darumeru.models.checkpoint_output import DirectWriter, check_disk, check_output, link_or_copy
+from darumeru.models.checkpoint_read import CHUNK_BYTES
+from darumeru.models.config_file import with_dtype
+from darumeru.models.files import read_json, write_json
+from darumeru.models.model_folder import SavesTokenizer, main_dtype, new_model
+from darumeru.models.weight_files import BITS, INDEX, Shard, TensorEntry
 
 Progress = Callable[[int, int], None]
 """Told (bytes done, bytes in all) as the weights are written."""
-
-
-class SavesTokenizer(Protocol):
-    """Whatever writes tokenizer files into a folder, as transformers tokenizers do."""
-
-    def save_pretrained(self, save_directory: str) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -56,8 +43,7 @@ class Replacement:
     @property
     def size(self) -> int:
         """Bytes of the tensor on disk."""
-        bits: int = checkpoint_read.BITS[self.dtype]
-        return prod(self.shape) * bits // 8
+        return prod(self.shape) * BITS[self.dtype] // 8
 
 
 def write_checkpoint(
@@ -87,8 +73,8 @@ def write_checkpoint(
     for name in (*contents, *dropped):
         source.entry(name)
     plans = [_plan(shard, contents, frozenset(dropped)) for shard in source.shards]
-    checkpoint_output.check_output(output)
-    checkpoint_output.check_disk(output, sum(_cost(plan, output) for plan in plans))
+    check_output(output)
+    check_disk(output, sum(_cost(plan, output) for plan in plans))
     total = sum(plan.size for plan in plans if plan.changed)
     done = 0
 
@@ -98,21 +84,29 @@ def write_checkpoint(
         if progress:
             progress(done, total)
 
-    with appearing_folder(output) as folder:
+    with new_model(
+        output,
+        _naming_dtype(source.config if config is None else config, source, contents, dropped),
+        source=source.path,
+        tokenizer=tokenizer,
+        generation_config=generation_config,
+    ) as folder:
         for plan in plans:
             _put_shard(plan, folder / plan.shard.file.name, contents, wrote)
         if source.sharded:
-            _write_text(folder / INDEX, _index(source, plans))
-        _copy_small_files(source.path, folder, tokenizer)
-        if generation_config is not None:
-            _write_text(folder / "generation_config.json", _json(generation_config))
+            write_json(folder / INDEX, _index(source, plans))
         if finish:
             finish(folder)
-        for path in folder.rglob("*"):
-            if path.suffix != ".safetensors":
-                checkpoint_output.sync(path)
-        # Last: a folder without config.json is not a model to any loader, however it was left behind.
-        _write_text(folder / "config.json", _json(source.config if config is None else config))
+
+
+def _naming_dtype(
+    config: Mapping[str, Any], source: Checkpoint, contents: Mapping[str, Replacement], dropped: Collection[str]
+) -> Mapping[str, Any]:
+    """The config with the dtype of the tensors where the new contents change it."""
+    old = {entry.name: (entry.dtype, entry.end - entry.begin) for entry in source.tensors.values()}
+    new = old | {name: (one.dtype, one.size) for name, one in contents.items()}
+    before, after = main_dtype(old.values()), main_dtype(new[name] for name in new if name not in dropped)
+    return config if before == after or after is None else with_dtype(config, after)
 
 
 @dataclass(frozen=True)
@@ -184,39 +178,11 @@ def _write_rows(writer: DirectWriter, name: str, new: Replacement) -> None:
         raise ValueError(f"{name}: {height} rows came for shape {new.shape}")
 
 
-def _index(source: Checkpoint, plans: list[_ShardPlan]) -> str:
-    old = checkpoint_read.read_json(source.path / INDEX)
+def _index(source: Checkpoint, plans: list[_ShardPlan]) -> dict[str, Any]:
+    old = read_json(source.path / INDEX)
     weight_map = {entry.name: plan.shard.file.name for plan in plans for entry in plan.items}
-    metadata = dict(old.get("metadata") or {})
+    metadata = dict(old["metadata"]) if isinstance(old.get("metadata"), dict) else {}
     metadata["total_size"] = sum(plan.size - len(plan.header) for plan in plans)
     if "total_parameters" in metadata:
         metadata["total_parameters"] = sum(prod(shape) for plan in plans for shape in plan.shapes)
-    return _json({"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))})
-
-
-def _copy_small_files(source: Path, folder: Path, tokenizer: Path | str | SavesTokenizer | None) -> None:
-    for path in sorted(source.iterdir()):
-        if path.is_file() and _is_carried(path) and (tokenizer is None or path.name not in TOKENIZER_FILES):
-            shutil.copyfile(path, folder / path.name)
-    if isinstance(tokenizer, str | Path):
-        for path in sorted(Path(tokenizer).iterdir()):
-            if path.name in TOKENIZER_FILES:
-                shutil.copyfile(path, folder / path.name)
-    elif tokenizer is not None:
-        tokenizer.save_pretrained(str(folder))
-
-
-def _is_carried(path: Path) -> bool:
-    """Whether a file beside the weights belongs to the model: no model card, which would describe another model."""
-    if path.name == "config.json" or path.name.endswith(WEIGHT_SUFFIXES):
-        return False
-    return path.suffix in CARRIED_SUFFIXES or path.name.upper().startswith(("LICENSE", "NOTICE", "USE_POLICY"))
-
-
-def _json(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-    checkpoint_output.sync(path)
+    return {"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))}

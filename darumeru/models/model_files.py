@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from darumeru.core.errors import UserError, near_names
-from darumeru.models.weight_files import find_weights, fingerprint_weights, read_json
+from darumeru.core.errors import UserError
+from darumeru.models.adapters import read_adapter
+from darumeru.models.checkpoint_names import embedding_rows
+from darumeru.models.config_file import context_length, judge_config, judge_tokenizer_config
+from darumeru.models.files import near_folders, optional_json, require_regular
+from darumeru.models.fingerprints import fingerprint_model, fingerprint_tokenizer
+from darumeru.models.weight_files import ADAPTER_CONFIG, Shard, read_shards
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
@@ -23,33 +27,52 @@ VOCABULARIES = (
     "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model",
     "tekken.json", "*.tiktoken",
 )  # fmt: skip
-SMALL_FILES = ("config.json", "generation_config.json", "*.index.json", *TOKENIZER_FILES)
-CONTEXT_KEYS = (
-    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length", "max_sequence_length",
-)  # fmt: skip
+SMALL_FILES = ("config.json", "generation_config.json", "*.index.json", ADAPTER_CONFIG, *TOKENIZER_FILES)
+UNUSED = ["consolidated*"]  # Mistral's own format, a second copy of the weights
+WEIGHTS, CODE = "*.safetensors", "*.py"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w-]+[\w.-]*")
 _SNAPSHOT = re.compile(r"models--(?P<owner>.+?)--(?P<name>.+)")
-# Says nothing about what the model computes.
-_IDLE_CONFIG_KEYS = ("transformers_version", "_name_or_path", "torch_dtype_origin")
 
 
 @dataclass(frozen=True)
 class ModelFiles:
     """path: the folder. name: the Hub id or the folder's name. revision: the Hub commit. config: config.json.
 
-    fingerprint: hash over weights, config and generation config (see `fingerprint_weights` for what of large weights
-    is read). tokenizer_fingerprint: hash over all tokenizer files and the chat template. context_length: positions
-    the model was made for, None when its config does not say.
+    shards: its weight files, none where only a tokenizer was asked for. embedding_rows: rows of its embedding, None
+    where that is not known.
     """
 
     path: Path
     name: str
     revision: str | None
     config: Mapping[str, Any]
-    has_chat_template: bool
-    fingerprint: str
-    tokenizer_fingerprint: str
-    context_length: int | None
+    tokenizer_config: Mapping[str, Any]
+    shards: tuple[Shard, ...]
+    embedding_rows: int | None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of weights, configurations and own code (see fingerprints); "" without weights."""
+        if not self.shards:
+            return ""
+        generation = optional_json(self.path / "generation_config.json")
+        code = self.path.glob(CODE) if self.config.get("auto_map") else ()
+        return fingerprint_model(self.shards, self.config, generation, code=code)
+
+    @cached_property
+    def tokenizer_fingerprint(self) -> str:
+        """Of all tokenizer files and the chat template."""
+        return fingerprint_tokenizer(tokenizer_files(self.path))
+
+    @property
+    def has_chat_template(self) -> bool:
+        files = ("chat_template.jinja", "chat_template.json")
+        return bool(self.tokenizer_config.get("chat_template")) or any((self.path / name).is_file() for name in files)
+
+    @property
+    def context_length(self) -> int | None:
+        """Positions the model was made for; None when its files do not say."""
+        return context_length(self.config, self.tokenizer_config)
 
 
 def find_model(
@@ -58,50 +81,47 @@ def find_model(
     """The files of a model folder or Hub id (downloaded into the Hub cache; HF_HUB_OFFLINE is honoured).
 
     weights: False looks at the tokenizer alone. Raises UserError for whatever would stop the model from loading:
-    nothing there, no config, no tokenizer, no weights, pickled weights, remote code without the flag, files cut short.
+    nothing there, no config, no tokenizer, no weights, pickled weights, remote code without the flag, files cut short,
+    damaged or not regular, fields of a wrong kind.
     """
     local = _local_folder(name_or_path)
     folder = local or _download(name_or_path, revision, SMALL_FILES)
-    config = _config(folder, needed=weights)
-    tokenizer_config = _optional_json(folder / "tokenizer_config.json")
+    _require_regular_files(folder)
+    if weights and not (folder / "config.json").exists():
+        raise _no_config(folder)
+    config = _judged(folder / "config.json", judge_config)
+    tokenizer_config = _judged(folder / "tokenizer_config.json", judge_tokenizer_config)
+    _judged(folder / "generation_config.json", judge_config)
     if not trust_remote_code:
         _refuse_remote_code(folder, config, tokenizer_config)
     if not any(any(folder.glob(pattern)) for pattern in VOCABULARIES):
         raise UserError("no tokenizer (tokenizer.json or the like)", str(folder), "name one with --tokenizer")
-    fingerprint = ""
+    shards: tuple[Shard, ...] = ()
     if weights:
         if local is None:
-            folder = _download(name_or_path, revision, (*SMALL_FILES, "*.safetensors", "*.py"))
-        fingerprint = _model_fingerprint(folder, config)
+            folder = _download(name_or_path, revision, (*SMALL_FILES, WEIGHTS, CODE))
+        shards = read_shards(folder)
+    tensors = {entry.name: entry for shard in shards for entry in shard.tensors}
     name, commit = _identity(folder, name_or_path, local is not None)
-    return ModelFiles(
-        path=folder,
-        name=name,
-        revision=commit,
-        config=config,
-        has_chat_template=bool(tokenizer_config.get("chat_template"))
-        or any((folder / name).is_file() for name in ("chat_template.jinja", "chat_template.json")),
-        fingerprint=fingerprint,
-        tokenizer_fingerprint=_tokenizer_fingerprint(folder),
-        context_length=_context_length(config, tokenizer_config),
-    )
+    rows = embedding_rows(config, tensors, str(folder))
+    return ModelFiles(folder, name, commit, config, tokenizer_config, shards, rows)
+
+
+def find_folder(name_or_path: str | Path, revision: str | None = None, weights: bool = True) -> Path:
+    """The folder of a model, adapter or tokenizer, or the Hub's snapshot of that name, unjudged. weights: whether they
+    are needed. UserError: there is none."""
+    name = str(name_or_path)
+    return _local_folder(name) or _download(name, revision, (*SMALL_FILES, *((WEIGHTS, CODE) if weights else ())))
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """The files of a folder that make its tokenizer, chat template included."""
+    return sorted({path for pattern in TOKENIZER_FILES for path in folder.glob(pattern) if path.is_file()})
 
 
 def fingerprint_folder(folder: Path) -> str:
     """Hash over a LoRA adapter; UserError when the folder holds none in safetensors."""
-    if not folder.is_dir():
-        raise UserError("no such adapter folder", str(folder), near=_near(folder))
-    if not (folder / "adapter_config.json").is_file():
-        raise UserError("no adapter_config.json: not a PEFT adapter", str(folder))
-    config = read_json(folder / "adapter_config.json")
-    files = sorted(folder.glob("adapter_model*.safetensors"))
-    if not files:
-        pickled = (folder / "adapter_model.bin").is_file()
-        what = (
-            "only a pickled adapter; it can run code, so it is refused" if pickled else "no adapter_model.safetensors"
-        )
-        raise UserError(what, str(folder))
-    return hashlib.sha256((fingerprint_weights(files) + _stable(config)).encode()).hexdigest()
+    return read_adapter(folder).fingerprint
 
 
 def _local_folder(name: str) -> Path | None:
@@ -114,16 +134,8 @@ def _local_folder(name: str) -> Path | None:
         raise UserError("a file, not a model folder", name, "give the folder that holds config.json")
     first = Path(name).parts[0]
     if not _HUB_ID.fullmatch(name) or name.startswith((".", "~", "/")) or ("/" in name and Path(first).is_dir()):
-        raise UserError("no such model folder", name, near=_near(path))
+        raise UserError("no such model folder", name, near=near_folders(path))
     return None
-
-
-def _near(path: Path) -> list[str]:
-    parent = path.expanduser().parent
-    if not parent.is_dir():
-        return []
-    folders = [child.name for child in parent.iterdir() if child.is_dir() and not child.name.startswith(".")]
-    return [str(parent / name) for name in near_names(path.name, folders)]
 
 
 def _download(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
@@ -131,7 +143,7 @@ def _download(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
 
     where = f"{name}@{revision}" if revision else name
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns), ignore_patterns=UNUSED))
     except errors.GatedRepoError as error:
         raise UserError("a gated model", where, "ask for access on its Hub page and run `hf auth login`") from error
     except errors.RevisionNotFoundError as error:
@@ -146,17 +158,19 @@ def _download(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
         raise UserError("no such folder, and the Hub cannot be reached for it", where, mend) from error
 
 
-def _config(folder: Path, needed: bool) -> dict[str, Any]:
-    path = folder / "config.json"
-    if path.is_file():
-        return read_json(path)
-    if not needed:
-        return {}
-    if (folder / "adapter_config.json").is_file():
-        raise UserError("a LoRA adapter, not a model", str(folder), "give the base model and --lora with this folder")
+def _judged(path: Path, judge: Callable[[Mapping[str, Any], Path], None]) -> dict[str, Any]:
+    """The JSON object of a file whose fields are of the right kinds; an empty one where there is no file."""
+    found = optional_json(path)
+    judge(found, path)
+    return found
+
+
+def _no_config(folder: Path) -> UserError:
+    if (folder / ADAPTER_CONFIG).is_file():
+        return UserError("a LoRA adapter, not a model", str(folder), "give the base model and --lora with this folder")
     inner = sorted(child.name for child in folder.iterdir() if (child / "config.json").is_file())
     mend = f"perhaps {folder / inner[-1]}" if inner else "is this the folder of a model?"
-    raise UserError("no config.json", str(folder), mend)
+    return UserError("no config.json", str(folder), mend)
 
 
 def _refuse_remote_code(folder: Path, config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> None:
@@ -175,27 +189,9 @@ def _transformers_has(model_type: str) -> bool:
     return (Path(spec.origin).parent / "models" / model_type.replace("-", "_")).is_dir()
 
 
-def _model_fingerprint(folder: Path, config: Mapping[str, Any]) -> str:
-    weights = fingerprint_weights(find_weights(folder))
-    generation = _optional_json(folder / "generation_config.json")
-    return hashlib.sha256((weights + _stable(config) + _stable(generation)).encode()).hexdigest()
-
-
-def _stable(config: Mapping[str, Any]) -> str:
-    telling = {key: value for key, value in config.items() if key not in _IDLE_CONFIG_KEYS}
-    return json.dumps(telling, sort_keys=True)
-
-
-def _tokenizer_fingerprint(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted({path for pattern in TOKENIZER_FILES for path in folder.glob(pattern)}):
-        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _optional_json(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
+def _require_regular_files(folder: Path) -> None:
+    for path in sorted({path for pattern in SMALL_FILES for path in folder.glob(pattern) if not path.is_dir()}):
+        require_regular(path)
 
 
 def _identity(folder: Path, given: str, is_local: bool) -> tuple[str, str | None]:
@@ -204,14 +200,3 @@ def _identity(folder: Path, given: str, is_local: bool) -> tuple[str, str | None
     if snapshot:
         return f"{snapshot['owner']}/{snapshot['name']}", folder.name
     return (folder.name if is_local else given), None
-
-
-def _context_length(config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> int | None:
-    text = config.get("text_config")
-    nested = text if isinstance(text, dict) else {}
-    lengths = [part[key] for part in (config, nested) for key in CONTEXT_KEYS if isinstance(part.get(key), int)]
-    if not lengths:
-        return None
-    # vLLM also holds to the tokenizer's limit; "no limit" is written as a number beyond any context.
-    limit = tokenizer.get("model_max_length")
-    return min(lengths[0], int(limit)) if isinstance(limit, int | float) and limit > 0 else int(lengths[0])

@@ -203,6 +203,11 @@ class TokenTable:
             found |= {self.tokens[token_id]: token_id for token_id in reversed(token_ids)}  # type: ignore[misc]
         return found
 
+    def id_of(self, raw: bytes, piece: str) -> int | None:
+        """The id of a token with these bytes, one spelled `piece` before any other; None where there is none."""
+        same = self.ids_by_piece.get(piece)
+        return same if same is not None and self.tokens[same] == raw else self.ids_by_bytes.get(raw)
+
     @cached_property
     def special_ids(self) -> dict[str, int]:
         """Name -> id of every Special."""

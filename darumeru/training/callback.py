@@ -13,8 +13,8 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 from darumeru.core.errors import RunFailed, UserError
 from darumeru.core.ranks import on_first, patience
 from darumeru.leaderboard.curve import CURVE, MEAN, MICRO_AVG, Point, add_point, read_curve, scores_of, write_curve
+from darumeru.models.config_file import CONTEXT_KEYS
 from darumeru.models.live_weights import checkpoint_weights, is_sharded, unwrapped
-from darumeru.models.model_files import CONTEXT_KEYS
 from darumeru.runs.progress import Silent
 from darumeru.runs.score import BENCHMARK_TASKS
 from darumeru.training import best_checkpoint

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,9 @@ from typing import Any
 from darumeru.engines import load_engine
 from darumeru.engines.protocol import Engine, EngineOptions
 from darumeru.engines.vllm_reload import ReloadFailed
-from darumeru.models.weight_files import find_weights, read_header, read_json
+from darumeru.models.config_file import telling
+from darumeru.models.files import read_json
+from darumeru.models.weight_files import find_weights, read_shards
 
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 _TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -69,13 +71,8 @@ def _key(name: str, options: EngineOptions) -> Any:
         return None
     tokenizer = Path(options.tokenizer or options.model)
     words = tuple((tokenizer / file).read_bytes() for file in _TOKENIZER if (tokenizer / file).is_file())
-    stable = {key: value for key, value in config.items() if key not in ("_name_or_path", "transformers_version")}
-    shapes = {name: one["shape"] for path in find_weights(folder) for name, one in _tensors(path).items()}
-    return replace(options, model="", tokenizer=None, log_file=None), words, stable, shapes
-
-
-def _tensors(path: Path) -> Mapping[str, Any]:
-    return {name: one for name, one in read_header(path).items() if name != "__metadata__"}
+    shapes = {entry.name: entry.shape for shard in read_shards(folder) for entry in shard.tensors}
+    return replace(options, model="", tokenizer=None, log_file=None), words, telling(config), shapes
 
 
 def _stored_weights(folder: Path) -> Iterator[tuple[str, Any]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,6 +14,7 @@ from darumeru.engines.protocol import Engine, EngineDied, EngineOptions
 from darumeru.engines.request import LogLikelihood, Request
 from darumeru.engines.vllm_reload import ReloadFailed
 from darumeru.models.live_weights import checkpoint_weights, is_sharded, signature, unwrapped
+from darumeru.models.model_folder import write_model
 from darumeru.training.config import LiveOptions
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ class LiveEngine:
 
         self.close()
         shell = self.folder / "model"
-        write_shell(model, tokenizer, shell, weights)
+        write_model(model, tokenizer, shell, weights)
         extra = dict(self.options.engine_args)
         if weights is None:
             extra["load_format"] = "dummy"
@@ -178,25 +177,6 @@ class _Counted:
     def drain(self) -> None:
         for _ in self.named:
             pass
-
-
-def write_shell(model: Any, tokenizer: Any, folder: Path, weights: Weights | None = None) -> None:
-    """Write config, generation config and tokenizer of the model, and `weights` if there are any."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    inner = unwrapped(model)
-    base = inner.get_base_model() if hasattr(inner, "peft_config") else inner
-    config = copy.deepcopy(base.config)
-    config.dtype, config.architectures = base.dtype, [type(base).__name__.removeprefix("FSDP")]
-    config.save_pretrained(folder)
-    if getattr(base, "generation_config", None) is not None:
-        base.generation_config.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    if weights is not None:
-        from safetensors.torch import save_file
-
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights}
-        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def _reloads_wrongly(model: Any) -> bool:

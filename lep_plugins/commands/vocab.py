@@ -155,13 +155,15 @@ def stats(
 ) -> None:
     import json
 
+    from darumeru.models.model_files import find_folder
     from darumeru.models.token_bytes import load_tokenizer
     from lep_plugins.vocabulary.corpus import Corpus
-    from lep_plugins.vocabulary.folder import find_model
     from lep_plugins.vocabulary.stats import tokenizer_stats
 
     files = Corpus.of(corpus, field)
-    found = [(name, load_tokenizer(name if Path(name).is_file() else find_model(name))) for name in tokenizer]
+    found = [
+        (name, load_tokenizer(name if Path(name).is_file() else find_folder(name, weights=False))) for name in tokenizer
+    ]
     rows = []
     for name, made in found:
         with _reading(files, Path(name).name) as texts:

@@ -8,24 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from darumeru.models.checkpoint import (
-    Checkpoint,
-    Progress,
-    Replacement,
-    check_memory,
-    check_output,
-    open_checkpoint,
-    read_json,
-    with_vocab_size,
-    write_checkpoint,
-)
+from darumeru.models.checkpoint import open_checkpoint
+from darumeru.models.checkpoint_output import check_memory, check_output
+from darumeru.models.checkpoint_write import Progress, Replacement, write_checkpoint
+from darumeru.models.config_file import with_vocab_size
+from darumeru.models.files import optional_json
+from darumeru.models.model_files import find_folder
 from darumeru.models.token_bytes import TokenTable, backend
-from lep_plugins.conversion import conversion_matrix
+from darumeru.models.token_ids import renumber, same_token
+from lep_plugins.conversion import conversion_matrix, rows_for
 from lep_plugins.initialization.registry import initializer
 from lep_plugins.initialization.rows import Fresh, OldRows, assembled
 from lep_plugins.initialization.task import Task
-from lep_plugins.vocabulary.folder import find_model, load_auto_tokenizer, open_model_tokenizer, rows_for
-from lep_plugins.vocabulary.renumber import renumbered
+from lep_plugins.vocabulary.folder import load_auto_tokenizer, open_model_tokenizer
 
 
 def initialize_embeddings(
@@ -48,11 +43,11 @@ def initialize_embeddings(
     """
     make = initializer(method)
     check_output(Path(output))
-    source = open_checkpoint(find_model(model))
+    source = open_checkpoint(find_folder(model))
     largest = source.entry(source.embedding_name)
     check_memory(largest.end - largest.begin, "one matrix of embeddings")
     old_tokenizer = open_model_tokenizer(source.path).description.build()
-    new_folder = find_model(tokenizer)
+    new_folder = find_folder(tokenizer)
     new_tokenizer = backend(load_auto_tokenizer(new_folder, _transformers_config(source.path)))
     old, new = TokenTable.of(old_tokenizer), TokenTable.of(new_tokenizer)
     rows_new = rows_for(len(new))
@@ -61,7 +56,13 @@ def initialize_embeddings(
     names = [source.embedding_name, *([source.head_name] if source.head_name else [])]
     matrices = tuple(OldRows(source, name, tokens) for name in names)
     task = Task(matrices, conversion, old, new, new_tokenizer, new_folder, tuple(map(Path, corpus)), seed)
+    config = renumber(source.config, lambda token_id: same_token(token_id, old, new))
+    generation = renumber(
+        optional_json(source.path / "generation_config.json"), lambda token_id: same_token(token_id, old, new)
+    )
     if say is not None:
+        for line in dict.fromkeys([*config.warnings("the model"), *generation.warnings("the model")]):
+            say(f"warning: {line}")
         counts = ", ".join(f"{count} {name}" for name, count in conversion.counts().items() if count)
         say(f"{rows_new} rows ({counts}); {method}")
     fresh: dict[str, Fresh] = make(task)
@@ -78,8 +79,8 @@ def initialize_embeddings(
         output,
         replaced,
         dropped=source.vocabulary.copies,
-        config=with_vocab_size(renumbered(source.config, old, new), rows_new),
-        generation_config=_generation_config(source, old, new),
+        config=with_vocab_size(config.config, rows_new),
+        generation_config=generation.config or None,
         tokenizer=new_folder,
         finish=conversion.save,
         progress=progress,
@@ -92,8 +93,3 @@ def _transformers_config(folder: Path) -> object:
     from transformers import AutoConfig
 
     return AutoConfig.from_pretrained(str(folder))
-
-
-def _generation_config(source: Checkpoint, old: TokenTable, new: TokenTable) -> dict[str, object] | None:
-    file = source.path / "generation_config.json"
-    return renumbered(read_json(file), old, new) if file.is_file() else None

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from darumeru.core.errors import UserError
-from darumeru.models.checkpoint import Replacement, TensorEntry
 from darumeru.models.checkpoint_read import CHUNK_BYTES, FLOAT_DTYPES, check_finite, read_rows
+from darumeru.models.checkpoint_write import Replacement
+from darumeru.models.weight_files import TensorEntry
 from lep_plugins.propagation.models import Trio
 from lep_plugins.propagation.rows import blocks
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from darumeru.core.errors import UserError
-from darumeru.models.checkpoint import Checkpoint, Replacement, open_checkpoint
+from darumeru.models.checkpoint import Checkpoint, open_checkpoint
+from darumeru.models.checkpoint_write import Replacement
+from darumeru.models.model_files import find_folder
 from darumeru.models.token_bytes import TokenTable, load_tokenizer
-from lep_plugins.propagation.lora import Adapter, is_adapter, open_adapter
+from lep_plugins.propagation.lora import LoraDonor, is_adapter, open_adapter
 from lep_plugins.propagation.rows import Rows, StoredRows
-from lep_plugins.vocabulary.folder import find_model
 
 EMBEDDING, HEAD = "embedding", "head"
 
@@ -29,7 +30,7 @@ class Model:
     tokenizer: Any
     tokenizer_folder: Path
     table: TokenTable
-    adapter: Adapter | None = None
+    adapter: LoraDonor | None = None
 
     def tensor_name(self, matrix: str) -> str:
         """The tensor that holds "embedding" or "head"; the same one when tied."""
@@ -80,7 +81,7 @@ def open_trio(base: str | Path, target: str | Path, donor: str | Path) -> Trio:
 
 
 def _open(role: str, name: str | Path) -> Model:
-    folder = find_model(name)
+    folder = find_folder(name)
     if not is_adapter(folder):
         checkpoint = open_checkpoint(folder)
         tokenizer = load_tokenizer(folder)
@@ -88,7 +89,7 @@ def _open(role: str, name: str | Path) -> Model:
     if role != "donor":
         raise UserError(f"the {role} is an adapter", str(folder), f"merge it, or give the {role} model itself")
     adapter = open_adapter(folder)
-    below = find_model(adapter.base_model)
+    below = find_folder(adapter.adapter.base)
     home = folder if (folder / "tokenizer.json").is_file() else below
     tokenizer = load_tokenizer(home)
     checkpoint = open_checkpoint(below)

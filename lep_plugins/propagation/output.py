@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from darumeru.models.checkpoint import Replacement
 from darumeru.models.checkpoint_read import FLOAT_DTYPES, check_finite
+from darumeru.models.checkpoint_write import Replacement
 from lep_plugins.propagation.changes import Change
 from lep_plugins.propagation.methods import Setting
 from lep_plugins.propagation.rows import blocks, gather_any

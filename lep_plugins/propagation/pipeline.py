@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from darumeru.models.checkpoint import (
-    Progress,
-    Replacement,
-    check_memory,
-    check_output,
-    read_json,
-    with_vocab_size,
-    write_checkpoint,
-)
+from darumeru.models.checkpoint_output import check_memory, check_output
+from darumeru.models.checkpoint_write import Progress, Replacement, write_checkpoint
+from darumeru.models.config_file import with_vocab_size
+from darumeru.models.files import optional_json, write_json
+from darumeru.models.token_ids import renumber
 from lep_plugins.propagation.layers import difference_layers
 from lep_plugins.propagation.methods import Method, Outcome, Setting, find_method
 from lep_plugins.propagation.models import Trio, open_trio
@@ -26,7 +22,6 @@ from lep_plugins.propagation.output import ResultRows
 from lep_plugins.propagation.phases import Phases
 from lep_plugins.propagation.relation import Relation, relate
 from lep_plugins.propagation.report import MatrixReport, MovedToken, PropagationReport
-from lep_plugins.propagation.result_config import IdChange
 from lep_plugins.propagation.result_tokenizer import ResultTokenizer
 from lep_plugins.propagation.solve import BLOCK_ROWS
 
@@ -144,18 +139,16 @@ class _Result:
 
     def write(self, progress: Progress | None) -> PropagationReport:
         """Write the model and return the report. UserError: no room, damaged rows."""
-        source, ids = self.trio.target.checkpoint, IdChange(self.trio, self.relation)
-        config = with_vocab_size(ids.config(source.config), self.relation.rows)
-        path = source.path / "generation_config.json"
-        generation = ids.config(read_json(path)) if path.is_file() else None
-        lost = [f"no token of the result stands for {item} of the target" for item in dict.fromkeys(ids.lost)]
+        source, new_id = self.trio.target.checkpoint, partial(self.relation.result_id, self.trio)
+        config = renumber(source.config, new_id)
+        generation = renumber(optional_json(source.path / "generation_config.json"), new_id)
+        lost = list(dict.fromkeys([*config.warnings("the target"), *generation.warnings("the target")]))
 
         def add_audit(folder: Path) -> None:
             audit = folder / AUDIT_FOLDER
             audit.mkdir()
             self.relation.conversion.save(audit)
-            text = json.dumps(self._report(lost).to_json(), ensure_ascii=False, indent=2)
-            (audit / "report.json").write_text(text + "\n", encoding="utf-8")
+            write_json(audit / "report.json", self._report(lost).to_json())
 
         with self.phases("writing"):
             write_checkpoint(
@@ -163,8 +156,8 @@ class _Result:
                 self.output,
                 {**self.layers, **{matrix.tensor: matrix.rows.replacement() for matrix in self.matrices}},
                 dropped=source.vocabulary.copies,
-                config=config,
-                generation_config=generation,
+                config=with_vocab_size(config.config, self.relation.rows),
+                generation_config=generation.config or None,
                 tokenizer=ResultTokenizer(
                     self.trio.donor.tokenizer_folder, self.trio.target.tokenizer_folder, self.relation
                 ),

@@ -9,13 +9,12 @@ import numpy as np
 
 from darumeru.core.errors import UserError
 from darumeru.models.token_bytes import Special, TokenTable
-from lep_plugins.conversion import ConversionMatrix, Origin, conversion_matrix
+from darumeru.models.token_ids import same_token
+from lep_plugins.conversion import ConversionMatrix, Origin, conversion_matrix, rows_for
 from lep_plugins.propagation.models import EMBEDDING, Model, Trio
 from lep_plugins.propagation.rows import Ids
 from lep_plugins.propagation.solve import Problem
 from lep_plugins.propagation.special_tokens import AddedToken, added_tokens, named_tokens
-
-ROW_MULTIPLE = 64
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,12 @@ class Relation:
         unusable = matrix @ (self.target_of_base < 0).astype(np.float64)
         usable: Ids = candidates[unusable == 0]
         return usable
+
+    def result_id(self, trio: Trio, target_id: int) -> int | None:
+        """The result's id of a token of the target; None when the result has no such token."""
+        table = trio.target.table
+        piece = table.pieces[target_id] if target_id < len(table) else None
+        return self.new_ids[piece] if piece in self.new_ids else same_token(target_id, table, trio.donor.table)
 
     def weights(self, fit_rows: Ids) -> tuple[Any, Ids]:
         """(T_u, used base ids): the rows of T that are fitted, over the columns that they use."""
@@ -82,7 +87,7 @@ def relate(trio: Trio) -> Relation:
     appended = tuple(flags.get(name, AddedToken(name)) for _, name in lacking)
     first = len(trio.donor.table)
     tokens = first + len(appended)
-    rows = rows_donor if tokens <= rows_donor else -(-tokens // ROW_MULTIPLE) * ROW_MULTIPLE
+    rows = rows_donor if tokens <= rows_donor else rows_for(tokens)
     pairs = shared + [(first + place, token_id) for place, (token_id, _) in enumerate(lacking)]
     copied = np.array(pairs, dtype=np.int64).reshape(-1, 2)
     return Relation(conversion, target_of_base, copied[:, 0], copied[:, 1], appended, first, rows)
@@ -103,8 +108,6 @@ def _target_of_base(base: TokenTable, target: TokenTable, rows_base: int) -> Ids
     found = np.full(rows_base, -1, dtype=np.int64)
     for token_id, (token, piece) in enumerate(zip(base.tokens, base.pieces, strict=True)):
         if isinstance(token, bytes) and piece is not None:
-            same = target.ids_by_piece.get(piece)
-            if same is None or target.tokens[same] != token:
-                same = target.ids_by_bytes.get(token)
+            same = target.id_of(token, piece)
             found[token_id] = -1 if same is None else same
     return found

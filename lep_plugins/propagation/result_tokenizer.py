@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from darumeru.core.errors import UserError
-from darumeru.models.checkpoint import read_json
+from darumeru.models.files import optional_json, read_json, write_json
 from darumeru.models.token_bytes import load_tokenizer
 from lep_plugins.propagation.relation import Relation
 from lep_plugins.propagation.special_tokens import LISTED, NAMED, special_map
@@ -35,8 +33,8 @@ class ResultTokenizer:
         tokenizer does not give an appended token the id that its row has."""
         folder = Path(save_directory)
         tokenizer = self._tokenizer()
-        _write(folder / "tokenizer.json", tokenizer)
-        _write(folder / "tokenizer_config.json", self._config(tokenizer["added_tokens"]))
+        write_json(folder / "tokenizer.json", tokenizer)
+        write_json(folder / "tokenizer_config.json", self._config(tokenizer["added_tokens"]))
         for name in TEMPLATE_FILES:
             if (self.target / name).is_file():
                 shutil.copyfile(self.target / name, folder / name)
@@ -56,7 +54,7 @@ class ResultTokenizer:
         return tokenizer
 
     def _config(self, added: list[dict[str, Any]]) -> dict[str, Any]:
-        donor, target = (_config(folder) for folder in (self.donor, self.target))
+        donor, target = (optional_json(folder / "tokenizer_config.json") for folder in (self.donor, self.target))
         kept = {key: value for key, value in donor.items() if key not in (*NAMED, *LISTED, *FROM_TARGET)}
         config = {"tokenizer_class": "PreTrainedTokenizerFast"} | kept | special_map(self.target)
         config |= {key: target[key] for key in FROM_TARGET if key in target}
@@ -64,12 +62,3 @@ class ResultTokenizer:
             flags = {str(token["id"]): {key: token[key] for key in token if key != "id"} for token in added}
             config["added_tokens_decoder"] = flags
         return config
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "tokenizer_config.json"
-    return read_json(path) if path.is_file() else {}
-
-
-def _write(path: Path, value: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

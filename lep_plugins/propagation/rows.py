@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from darumeru.models.checkpoint_read import TensorEntry, check_finite, float_dtype, gather_rows, read_rows
+from darumeru.models.checkpoint_read import check_finite, float_dtype, gather_rows, read_rows
+from darumeru.models.weight_files import TensorEntry
 
 Ids = npt.NDArray[np.int64]
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from darumeru.models.checkpoint import read_json
+from darumeru.models.files import optional_json
 
 NAMED = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
 LISTED = ("additional_special_tokens", "extra_special_tokens")
@@ -44,7 +44,7 @@ def special_map(folder: Path) -> dict[str, Any]:
     a list of names; from special_tokens_map.json, overridden by tokenizer_config.json."""
     found: dict[str, Any] = {}
     for file in ("special_tokens_map.json", "tokenizer_config.json"):
-        settings = read_json(folder / file) if (folder / file).is_file() else {}
+        settings = optional_json(folder / file)
         found |= {key: _content(settings[key]) for key in NAMED if settings.get(key)}
         for key in LISTED:
             value = settings.get(key)

@@ -40,6 +40,9 @@ class BaseModel:
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM
 
+        from darumeru.models.live_weights import checkpoint_weights
+        from darumeru.models.model_folder import write_model
+
         Corpus.of(self.corpus)
         if self.hidden % self.heads or self.hidden // self.heads < 32:
             mend = "hidden is a multiple of heads, at least 32 times as large"
@@ -62,8 +65,8 @@ class BaseModel:
             dtype="float32",
         )
         folder = context.output / "model"
-        LlamaForCausalLM(config).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        model = LlamaForCausalLM(config)
+        write_model(model, tokenizer, folder, checkpoint_weights(model))
         yield Candidate(folder, self.name, asdict(self), (), None, f"{self.name}-{self.hidden}x{self.layers}")
 
     def tokenizer(self) -> Any:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import torch
 
-from darumeru.models.checkpoint import Checkpoint, Replacement, TensorEntry, open_checkpoint, write_checkpoint
+from darumeru.models.checkpoint import Checkpoint, open_checkpoint
 from darumeru.models.checkpoint_read import float_dtype
-from lep_plugins.propagation.lora import Adapter, open_adapter
+from darumeru.models.checkpoint_write import Replacement, write_checkpoint
+from darumeru.models.weight_files import TensorEntry
+from lep_plugins.propagation.lora import LoraDonor, open_adapter
 from lep_plugins.propagation.rows import Rows, blocks
 
 CHUNK_ROWS = 1024
@@ -35,7 +37,7 @@ def merge_adapter(model: Path, adapter_folder: Path, output: Path) -> Path:
     return output
 
 
-def _touches_vocabulary(adapter: Adapter, source: Checkpoint) -> bool:
+def _touches_vocabulary(adapter: LoraDonor, source: Checkpoint) -> bool:
     return bool(adapter.heads()) or source.embedding_name in adapter.changed
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Any
 
 from darumeru.core.errors import UserError
 from darumeru.models.checkpoint_output import appearing_folder, sync
-from darumeru.models.checkpoint_read import read_json
-from lep_plugins.conversion import ConversionMatrix, conversion_matrix
+from darumeru.models.config_file import judge_config, vocab_size
+from darumeru.models.files import optional_json, write_json
+from darumeru.models.model_files import find_folder
+from lep_plugins.conversion import ConversionMatrix, conversion_matrix, rows_for
 from lep_plugins.vocabulary.description import Description
 
-ROW_MULTIPLE = 64
 PLAIN_CLASS = "PreTrainedTokenizerFast"
 """The only class that transformers loads from tokenizer.json as it stands: others rebuild parts of the tokenizer from
 what their model family had (a Unigram saved as LlamaTokenizer comes back as BPE without merges)."""
@@ -42,24 +42,6 @@ class ModelTokenizer:
     roles: Mapping[str, str]
 
 
-def find_model(model: str | Path) -> Path:
-    """The folder of a model: the path itself, or the Hub snapshot of that name (from the cache where it is there).
-
-    UserError: neither exists."""
-    folder = Path(model)
-    if folder.is_dir():
-        return folder
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    patterns = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
-    try:
-        return Path(snapshot_download(str(model), allow_patterns=patterns))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"no such folder or Hub model: {reason}", where=str(model)) from None
-
-
 def load_auto_tokenizer(folder: Path, config: Any = None) -> Any:
     """The tokenizer as transformers loads it. UserError: it does not, or it has no fast backend."""
     from transformers import AutoTokenizer
@@ -75,24 +57,16 @@ def load_auto_tokenizer(folder: Path, config: Any = None) -> Any:
 
 
 def open_model_tokenizer(model: str | Path) -> ModelTokenizer:
-    """Read the tokenizer of a model folder or Hub model. UserError: see `find_model`, `load_auto_tokenizer` and
+    """Read the tokenizer of a model folder or Hub model. UserError: see `find_folder`, `load_auto_tokenizer` and
     `tokenizer_kind`."""
-    from darumeru.models.checkpoint_names import text_config
-
-    folder = find_model(model)
+    folder = find_folder(model, weights=False)
     loaded = load_auto_tokenizer(folder)
     description = Description.of(loaded)
-    rows = 0
-    if (folder / "config.json").is_file():
-        config = read_json(folder / "config.json")
-        rows = text_config(config).get("vocab_size", config.get("vocab_size")) or 0
+    config = optional_json(folder / "config.json")
+    judge_config(config, folder / "config.json")
+    rows = vocab_size(config) or 0
     roles = {role: str(name) for role, name in loaded.special_tokens_map.items() if isinstance(name, str)}
     return ModelTokenizer(folder, description, max(rows, len(description.table)), roles)
-
-
-def rows_for(tokens: int) -> int:
-    """Embedding rows for so many ids: the next multiple of 64."""
-    return -(-tokens // ROW_MULTIPLE) * ROW_MULTIPLE
 
 
 def write_tokenizer(
@@ -124,8 +98,7 @@ def _write_files(source: ModelTokenizer, new: Description, folder: Path) -> None
         if (source.folder / name).is_file():
             (folder / name).write_bytes((source.folder / name).read_bytes())
     config: dict[str, Any] = {role: name for role, name in source.roles.items() if name in new.vocab}
-    if (source.folder / "tokenizer_config.json").is_file():
-        config |= read_json(source.folder / "tokenizer_config.json")
+    config |= optional_json(source.folder / "tokenizer_config.json")
     for key in STALE:
         config.pop(key, None)
     config["tokenizer_class"] = PLAIN_CLASS
@@ -135,8 +108,7 @@ def _write_files(source: ModelTokenizer, new: Description, folder: Path) -> None
         config["added_tokens_decoder"] = {
             str(vocab[token["content"]]): token for token in entries if token["content"] in vocab
         }
-    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-    (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
+    write_json(folder / "tokenizer_config.json", config)
 
 
 def _check_loads(source: Path, new: Description, folder: Path) -> None:

@@ -17,9 +17,12 @@ from safetensors.torch import load_file, save_file
 
 from darumeru.core.errors import UserError
 from darumeru.models import checkpoint_output
-from darumeru.models.checkpoint import Replacement, open_checkpoint, with_vocab_size, write_checkpoint
+from darumeru.models.checkpoint import open_checkpoint
 from darumeru.models.checkpoint_output import DirectWriter, appearing_folder, check_disk, check_memory, link_or_copy
-from darumeru.models.checkpoint_read import gather_rows, read_shard, row_chunks
+from darumeru.models.checkpoint_read import gather_rows, row_chunks
+from darumeru.models.checkpoint_write import Replacement, write_checkpoint
+from darumeru.models.config_file import with_vocab_size
+from darumeru.models.weight_files import read_shard
 from tests.lep.lep_models import edit_json, weights
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -162,14 +165,14 @@ def test_missing_things_are_named(tmp_path: Path, broken: Path, broken_shards: P
     (broken / "config.json").unlink()
     assert "config.json: the file is missing" in refusal(broken)
     (broken / "model.safetensors").unlink()
-    assert "neither model.safetensors nor" in refusal(broken)
+    assert "no weights (*.safetensors)" in refusal(broken)
     next(broken_shards.glob("model-00002*")).unlink()
     assert "model-00002" in refusal(broken_shards)
 
 
 def test_pickles_are_refused(broken: Path) -> None:
     (broken / "model.safetensors").rename(broken / "pytorch_model.bin")
-    assert "only pickle weights (pytorch_model.bin)" in refusal(broken)
+    assert "only pickled weights (pytorch_model.bin)" in refusal(broken)
 
 
 @pytest.mark.parametrize("length", [0, 5, 8, 40, -1, -1000])
@@ -188,11 +191,11 @@ def header_edited(path: Path, old: bytes, new: bytes) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (b'{"', b'["', "not JSON"),
-        (b'"BF16"', b'"BF99"', "describes tensor"),
+        (b'{"', b'["', "broken JSON"),
+        (b'"BF16"', b'"BF99"', "unknown dtype BF99"),
         (b'"shape":[200,32]', b'"shape":[200,33]', "has 12,800 bytes for shape [200, 33]"),
         (b'"data_offsets":[0,12800]', b'"data_offsets":[8,12808]', "overlap or leave a gap"),
-        (b'"shape":[200,32]', b'"shape":[2e0,"]]', "not JSON"),
+        (b'"shape":[200,32]', b'"shape":[2e0,"]]', "broken JSON"),
     ],
 )
 def test_corrupted_headers_are_refused(broken: Path, old: bytes, new: bytes, message: str) -> None:
@@ -222,15 +225,15 @@ def test_an_index_that_disagrees_is_refused(broken_shards: Path) -> None:
     edit_json(path, weight_map=missing)
     assert f"disagree about tensor {first}" in refusal(broken_shards)
     edit_json(path, weight_map=index["weight_map"] | {"ghost": index["weight_map"][first]})
-    assert "disagree about tensor ghost" in refusal(broken_shards)
+    assert "has no tensor ghost, which model.safetensors.index.json places there" in refusal(broken_shards)
     edit_json(path, weight_map={first: "../model-00001.safetensors"})
-    assert "points outside the folder" in refusal(broken_shards)
+    assert "../model-00001.safetensors is not a file of the folder" in refusal(broken_shards)
     edit_json(path, weight_map=[])
     assert "no weight_map" in refusal(broken_shards)
     path.write_text("{")
-    assert "not valid JSON" in refusal(broken_shards)
+    assert "broken JSON" in refusal(broken_shards)
     path.write_bytes(b"\xff\xfe")
-    assert "not UTF-8" in refusal(broken_shards)
+    assert "is not UTF-8" in refusal(broken_shards)
 
 
 def test_contradictions_between_config_and_weights_are_refused(broken: Path) -> None:

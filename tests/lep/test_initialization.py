@@ -26,7 +26,6 @@ from lep_plugins.initialization.rows import OldRows, assembled
 from lep_plugins.initialization.task import Task
 from lep_plugins.vocabulary import steps
 from lep_plugins.vocabulary.folder import open_model_tokenizer
-from lep_plugins.vocabulary.renumber import renumbered
 from tests.lep.texts import ENGLISH, PROBES, RUSSIAN
 from tests.lep.tokenizers import save_model, tokenizer_of
 
@@ -318,30 +317,6 @@ def test_ids_agree_by_name_and_transformers_loads_the_result(
         assert torch.equal(loaded(ids).logits[..., :568], old(ids).logits[..., :568])
 
 
-def test_only_fields_that_hold_token_ids_are_renumbered() -> None:
-    old, new = TokenTable.of(tokenizer_of("llama2")), TokenTable.of(tokenizer_of("gemma"))
-    config = {
-        "bos_token_id": 1,
-        "eos_token_id": [2, 5, 1],
-        "pad_token_id": None,
-        "hidden_size": 2,
-        "num_hidden_layers": 1,
-        "text_config": {"eos_token_id": 2, "intermediate_size": 5},
-        "suppress_tokens": [-1, old.ids_by_piece["▁th"]],
-        "image_token_id": 90_000,
-    }
-    assert renumbered(config, old, new) == {
-        "bos_token_id": None,  # "<s>" is no token of the other vocabulary
-        "eos_token_id": [new.ids_by_piece["<0x02>"]],
-        "pad_token_id": None,
-        "hidden_size": 2,
-        "num_hidden_layers": 1,
-        "text_config": {"eos_token_id": None, "intermediate_size": 5},
-        "suppress_tokens": [-1, new.ids_by_piece["▁th"]],
-        "image_token_id": None,
-    }
-
-
 @pytest.mark.parametrize("scheme", ["bpe", "unigram", "extend", "optimize", "trim"])
 def test_each_scheme_is_a_step_that_yields_a_whole_model(
     scheme: str, models: dict[str, tuple[Path, Path]], corpus: Path, tmp_path: Path
@@ -376,7 +351,7 @@ def test_bad_input_is_one_clear_line_and_nothing_is_written(
 
     refused('no initialization method "menas"; did you mean mean', "menas")
     refused("cw2v learns from text", "cw2v")
-    with pytest.raises(UserError, match="no such folder or Hub model"):
+    with pytest.raises(UserError, match="no such model folder"):
         initialize_embeddings(tmp_path / "none", tokenizer, tmp_path / "out")
 
     def damage(rows: torch.Tensor) -> torch.Tensor:

@@ -90,7 +90,7 @@ def test_damaged_files_and_used_outputs_are_refused(own: Folders) -> None:
     shutil.rmtree(own.output)
     refuse(own, "there are chat_vector, conversion, overlap, swap", "convert")
     (own.donor / "model.safetensors").write_bytes((own.donor / "model.safetensors").read_bytes()[:-7])
-    refuse(own, "truncated")
+    refuse(own, "is cut short")
 
 
 def test_chat_vector_needs_all_layers(own: Folders) -> None:

@@ -110,7 +110,7 @@ def test_stats_count_what_they_say(shell: Shell, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("extend --model @none --corpus @ru.txt --size 800 --output @new", "no such folder or Hub model"),
+        ("extend --model @none --corpus @ru.txt --size 800 --output @new", "no such model folder"),
         ("extend --model @llama3 --corpus @none.txt --size 800 --output @new", "no such corpus file"),
         ("extend --model @llama3 --corpus @empty.txt --size 800 --output @new", "the corpus file is empty"),
         ("extend --model @llama3 --corpus @latin.txt --size 800 --output @new", "not UTF-8"),

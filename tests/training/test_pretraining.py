@@ -67,6 +67,19 @@ def test_only_what_was_named_moves(trained: str, moved: Callable[[str], bool], c
     assert len(losses) == 6 and losses[-1] < losses[0]
 
 
+def test_a_float32_training_of_a_bf16_model_is_a_float32_model(corpus: Path, tmp_path: Path) -> None:
+    """The case "pretrain_dtype_config": what dtype="auto" loads is what was stored."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = make_model(tmp_path / "model", dtype="bfloat16", hidden=32)
+    (candidate,) = run(model, corpus, tmp_path / "out", dtype="float32", max_steps=1)
+    assert json.loads((candidate.path / "config.json").read_text())["dtype"] == "float32"
+    loaded = AutoModelForCausalLM.from_pretrained(candidate.path, dtype="auto").state_dict()
+    for name, tensor in weights(candidate.path).items():
+        assert tensor.dtype == torch.float32 and loaded[name].equal(tensor)
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_small_rate_moves_bf16_weights(tied: bool, corpus: Path, tmp_path: Path) -> None:
     """40 steps of 1e-6 are below half a unit in the last place of most weights, each; the masters add them up."""
