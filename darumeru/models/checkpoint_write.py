@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import torch
 
+from darumeru.models import checkpoint_output, checkpoint_read
 from darumeru.models.checkpoint_folder import Checkpoint
 from darumeru.models.checkpoint_output import DirectWriter, appearing_folder, link_or_copy
 from darumeru.models.checkpoint_read import CHUNK_BYTES, INDEX, Shard, TensorEntry
-from darumeru.models import checkpoint_output, checkpoint_read
 
 TOKENIZER_FILES = frozenset(
     {

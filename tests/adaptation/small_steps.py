@@ -144,7 +144,7 @@ class HeldEngine(TransformersEngine):
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
         for number, (place, answer) in enumerate(super().answer(requests), 1):
             with (Path(os.environ[HOLD]) / "answered.txt").open("a", encoding="utf-8") as file:
-                file.write(f"{self.model.name_or_path} {requests[place].fingerprint}\n")
+                file.write(f"{self.model.name_or_path} {requests[place].key}\n")
             yield place, answer
             if number == 3:
                 wait("engine")
