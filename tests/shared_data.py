@@ -13,10 +13,12 @@ ROOT = Path(__file__).parents[1]
 
 
 def shared(*parts: str) -> Path:
-    """A path below DARUMERU_SHARED/data (default ../shared/data); skips the test when it is not there."""
+    """A path below DARUMERU_SHARED/data (default ../shared/data); without it the test skips, and in CI it fails."""
     folder = Path(os.environ.get("DARUMERU_SHARED", ROOT.parent / "shared")) / "data"
     path = folder.joinpath(*parts)
     if not path.exists():
+        if os.environ.get("CI"):
+            pytest.fail(f"CI runs on all of the shared data; {path} is missing")
         pytest.skip(f"needs {Path(*parts)} of the shared data (set DARUMERU_SHARED)")
     return path
 

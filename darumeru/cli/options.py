@@ -27,7 +27,7 @@ def command(app: typer.Typer, name: str, config: type[C], work: Callable[..., No
 
     def verb(context: typer.Context, **words: Any) -> None:
         typed = {key for key in words if getattr(context.get_parameter_source(key), "name", "DEFAULT") == "COMMANDLINE"}
-        title = f"{context.command_path} --config FILE"
+        title = f"darumeru {name} --config FILE"
         if words["print_schema"]:
             from darumeru.core.options import schema
 

@@ -113,7 +113,8 @@ class Declared:
         try:
             _adapter(self).validate_python(value)
         except ValidationError:
-            return f"must be {self.allowed}, not {_shown(value)}"
+            # Of arguments no value is shown: it may be a key.
+            return f"must be {self.allowed}" + ("" if Mapping in self.kinds else f", not {_shown(value)}")
         texts = (value,) if isinstance(value, str) else value if isinstance(value, Sequence) else ()
         if fault := next(filter(None, map(_fault_of_text, texts)), ""):
             return fault
@@ -140,16 +141,14 @@ def _fault_of_text(text: str) -> str:
 
 def _fault_of_mapping(value: Mapping[str, Any]) -> str:
     try:
-        json.dumps(dict(value), allow_nan=False, default=str).encode()
-    except (ValueError, RecursionError) as error:  # no value is shown: it may be a key
+        json.dumps(dict(value), allow_nan=False, ensure_ascii=False, default=str).encode()
+    except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).split(":")[0]
         return f"cannot be written as JSON: {reason}"
     return ""
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "a mapping"
     if isinstance(value, int) and value.bit_length() > 200:
         return "a number of more than 60 digits"
     text = repr(value)

@@ -166,7 +166,7 @@ class ModelConfig(Config):
         if self.revision is not None:
             kind = "a server" if self.is_server else "a folder" if Path(self.model).expanduser().is_dir() else ""
             if kind:
-                raise WrongValue("revision", f"is of models on the Hub, and {self.model} is {kind}")
+                raise WrongValue("revision", f"is of models on the Hub, and this one is {kind}")
 
     @property
     def is_server(self) -> bool:

@@ -21,7 +21,9 @@ from darumeru.runs.subject import find_subject
 from darumeru.tasks.registry import load_registry
 
 
-def run(config: RunConfig, progress: Progress | None = None, load: EngineLoader = load_engine) -> tuple[Run, Failures]:
+def run(
+    config: RunConfig, progress: Progress | None = None, load_engine: EngineLoader = load_engine
+) -> tuple[Run, Failures]:
     """Do the run of `config` as far as it is not done; returns it with the failures of this time.
 
     Everything that can be wrong is found before weights are loaded (UserError). RunFailed when the engine dies: what
@@ -38,7 +40,7 @@ def run(config: RunConfig, progress: Progress | None = None, load: EngineLoader 
         with suppress(OSError):  # a start that failed leaves no empty folder
             folder.rmdir()
         raise
-    return session.carry_out(folder, load)
+    return session.carry_out(folder, load_engine)
 
 
 def run_date(config: RunConfig, folder: Path) -> date:

@@ -71,7 +71,7 @@ def load_run(path: str | Path, *, finished: bool = True, check_samples: bool = F
         raise UserError(f"is not the results of a run: {error}", str(file), "`darumeru score` computes it") from error
     _check_manifest(run, manifest, results.manifest)
     if check_samples:
-        _check_files(run, results)
+        check_files(run, results)
     return Run(run, manifest, results)
 
 
@@ -86,7 +86,8 @@ def _check_manifest(run: Path, manifest: Mapping[str, Any], scored: Mapping[str,
             )
 
 
-def _check_files(run: Path, results: Results) -> None:
+def check_files(run: Path, results: Results) -> None:
+    """UserError when a file is not the one that the results were computed from."""
     for name, claimed in results.files.items():
         path = run / name
         if not path.is_file() or file_hash(path) != claimed:

@@ -24,7 +24,7 @@ from darumeru.runs.manifest import MANIFEST, SessionLog, earlier_manifest
 from darumeru.runs.plan import Planner
 from darumeru.runs.planned import Plan
 from darumeru.runs.progress import Progress, Silent
-from darumeru.runs.run import Run, load_run
+from darumeru.runs.run import Run, check_files, load_run
 from darumeru.runs.score import score_run
 from darumeru.runs.sources import open_sources, split
 from darumeru.runs.spec import RunSpec, differences
@@ -137,11 +137,18 @@ class Session:
     def _finished(self, folder: Path) -> Run | None:
         """The folder's run when it is finished and is exactly this one."""
         try:
-            stored = load_run(folder, check_samples=True)
+            stored = load_run(folder)
         except UserError:
             return None
         same = stored.results.manifest["spec"] == self.spec.to_dict() and stored.name == self.subject.name
-        return stored if same and not stored.results.failed else None
+        if not same or stored.results.failed:
+            return None
+        try:
+            check_files(folder, stored.results)
+        except UserError as edited:
+            self.progress.note(f"{edited.where} {edited.what}: it is scored again")
+            return None
+        return stored
 
     def _say_changes(self, earlier: Mapping[str, Any] | None, pending: int) -> None:
         """One line on what differs from what the folder holds, and what is done about it."""

@@ -178,7 +178,7 @@ def _answer(found: Mapping[str, Any], seconds: float) -> Answer:
         raise ValueError("`answer` must have one of probabilities, logprobs and text")
     if probabilities is not None and (not probabilities or not all(_is_probability(p) for p in probabilities.values())):
         raise ValueError("`probabilities` must be numbers from 0 to 1")
-    if logprobs is not None and not all(_is_number(value) and value <= 1e-6 for value in logprobs):
+    if logprobs is not None and not all(_is_number(value) and value <= 1e-4 for value in logprobs):
         raise ValueError("`logprobs` must be numbers of at most 0")
     if text is not None and not isinstance(text, str):
         raise ValueError("`text` must be text")

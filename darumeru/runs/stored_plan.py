@@ -88,7 +88,7 @@ def stored_task(task: PlannedTask, questions: Sequence[StoredQuestion]) -> Store
         num_fewshot=task.num_fewshot,
         limited=task.limited,
         asked=len(task.samples),
-        targets=content_hash([asdict(one) for one in questions]),
+        targets=content_hash([[one.id, one.cluster, one.target, one.meta] for one in questions]),
         too_long=task.too_long,
         data=task.data,
         error=task.error,

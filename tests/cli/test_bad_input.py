@@ -15,12 +15,14 @@ from tests.runs.data_folders import small_suite, write_split
 @pytest.fixture(autouse=True)
 def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test here may come as far as an engine."""
-    import darumeru.runs.evaluate as evaluate
+    from darumeru.engines.transformers_engine import TransformersEngine
+    from darumeru.engines.vllm_engine import VllmEngine
 
-    def never(name: str, options: object) -> object:
+    def never(engine: object, options: object) -> object:
         raise AssertionError("an engine was loaded")
 
-    monkeypatch.setattr(evaluate, "_load_engine", never)
+    for engine in (TransformersEngine, VllmEngine):
+        monkeypatch.setattr(engine, "__init__", never)
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def refused(said: Said, *texts: str) -> None:
         (("--tasks", ","), ("no task is named",)),
         (("--profile", "papper"), ("unknown profile", "did you mean paper")),
         (("--engine", "vlm"), ("unknown engine", "did you mean vllm")),
-        (("--num-fewshot", "many"), ("neither auto nor a number",)),
+        (("--num-fewshot", "many"), ("--num-fewshot: must be auto or a whole number of 0 or more, not", "many")),
         (("--engine-args", "{"), ("is not JSON",)),
         (("--engine-args", "[1]"), ("must be a JSON object",)),
         (("--export", "csv"), ("unknown format",)),

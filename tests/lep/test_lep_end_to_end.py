@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from darumeru.adaptation.protocols import Candidate, StepContext
 from darumeru.runs import evaluate
-from darumeru.runs.options import RunOptions
+from darumeru.runs.config import RunConfig
 from lep_plugins.propagation import PropagationStep, propagate
 from tests.lep.lep_models import (
     Folders,
@@ -96,9 +96,17 @@ def assert_scored(model: Path, place: Path, engine: str) -> None:
     """`darumeru run` gives the model complete scores on two small tasks."""
     tasks = ("darumeru/rummlu", "darumeru/cp_sent_ru")
     data = small_suite(place / "data", records=2)
-    options = RunOptions(str(model), str(place / "run"), tasks, str(data), engine=engine, max_length=1024, resamples=20)
+    options = RunConfig(
+        model=str(model),
+        output=str(place / "run"),
+        tasks=tasks,
+        data=str(data),
+        engine=engine,
+        max_length=1024,
+        resamples=20,
+    )
     finished, outcome = evaluate.run(options)
-    assert not outcome.failures and all(task.complete for task in finished.results.tasks.values())
+    assert not outcome.tasks and all(task.complete for task in finished.results.tasks.values())
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -15,16 +15,16 @@ from typer.testing import CliRunner
 from darumeru.cli.main import application
 from darumeru.core.errors import UserError
 from darumeru.leaderboard.curve import read_curve
-from darumeru.runs.options import RunOptions
-from darumeru.training.watch import Watcher, WatchOptions
+from darumeru.training.config import WatchConfig
+from darumeru.training.watch import Watcher
 from tests.tiny_models import make_model
 
 TASKS = ("darumeru/parus", "darumeru/cp_sent_ru")
 
 
-def options(folder: Path, output: Path, **settings: Any) -> WatchOptions:
-    run = RunOptions(model="", output=str(output), tasks=TASKS, data="bundled", limit=4, subset_seed=0)
-    return WatchOptions(folder, run, **{"poll": 0.2, **settings})
+def options(folder: Path, output: Path, **settings: Any) -> WatchConfig:
+    asked = {"tasks": TASKS, "data": "bundled", "limit": 4, "subset_seed": 0, "poll": 0.2, **settings}
+    return WatchConfig(folder=folder, output=output, **asked)
 
 
 class Notes:
@@ -116,7 +116,7 @@ def test_the_command(tmp_path: Path) -> None:
 )
 def test_a_wrong_command_ends_at_once(changes: dict[str, Any], line: str, tmp_path: Path) -> None:
     folder = tmp_path / str(changes.pop("folder", ""))
-    run = RunOptions(**{"model": "", "output": str(tmp_path / "out"), "tasks": TASKS, "data": "bundled", **changes})
+    asked = {"tasks": TASKS, "data": "bundled", **changes}
     with pytest.raises(UserError) as caught:
-        next(iter(Watcher(WatchOptions(folder, run, once=True)).points()))
+        next(iter(Watcher(WatchConfig(folder=folder, output=tmp_path / "out", once=True, **asked)).points()))
     assert line in caught.value.line()

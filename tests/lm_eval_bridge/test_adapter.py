@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from darumeru.engines.protocol import EngineOptions
 from darumeru.lm_eval_bridge import differences
 from darumeru.runs import evaluate
-from darumeru.runs.options import RunOptions
+from darumeru.runs.config import RunConfig
 from darumeru.runs.run import Run
 from darumeru.tasks.registry import LEADERBOARD_GROUPS, load_registry, tasks_folder
 from tests.runs.data_folders import ASK, choosing, small_suite, write_split
@@ -85,7 +84,7 @@ def both(
     import lm_eval
     from lm_eval.models.huggingface import HFLM
 
-    options = RunOptions(
+    options = RunConfig(
         model=str(tiny_model),
         output=str(tmp_path_factory.mktemp("adapter") / "run"),
         tasks=tuple(TASKS),
@@ -94,8 +93,8 @@ def both(
         num_fewshot=2,
         max_length=2048,
         resamples=0,
-        prompts=evaluate.PromptOptions(chat_template=None if request.param else "none"),
-        engine_options=EngineOptions(model=str(tiny_model), dtype="float32"),
+        chat_template=None if request.param else "none",
+        dtype="float32",
     )
     stock = lm_eval.simple_evaluate(
         model=HFLM(pretrained=str(tiny_model), dtype="float32", device="cpu", max_length=2048, batch_size=4),

@@ -12,7 +12,7 @@ from darumeru.core.errors import UserError
 from darumeru.engines.protocol import Engine, EngineOptions
 from darumeru.lm_eval_bridge import lm_eval_model, print_tasks
 from darumeru.runs import evaluate
-from darumeru.runs.options import RunOptions
+from darumeru.runs.config import RunConfig
 from tests.lm_eval_bridge.local_tasks import TASKS, write_tasks
 
 
@@ -22,7 +22,7 @@ def no_engine(name: str, options: EngineOptions) -> Engine:
 
 def refused(model: Path, folder: Path, task: str, **more: Any) -> UserError:
     include = (str(folder / "tasks"),) if (folder / "tasks").exists() else ()
-    options = RunOptions(
+    options = RunConfig(
         model=str(model), output=str(folder / "run"), tasks=(f"lm_eval:{task}",), include=include, **more
     )
     with pytest.raises(UserError) as error:
@@ -103,7 +103,7 @@ def test_a_task_asked_for_twice_with_other_settings_is_refused(
 ) -> None:
     folder = write_tasks(tmp_path / "tasks", {"letters": TASKS["letters"]})
     (folder / "both.yaml").write_text("group: both\ntask:\n  - {task: letters, num_fewshot: 1}\n")
-    options = RunOptions(
+    options = RunConfig(
         model=str(tiny_model),
         output=str(tmp_path / "run"),
         tasks=("lm_eval:letters", "lm_eval:both"),

@@ -19,7 +19,7 @@ from darumeru.engines.protocol import Engine, EngineDied, EngineOptions
 from darumeru.engines.request import LogLikelihood, MultipleChoice, Request
 from darumeru.lm_eval_bridge import export_results, loading
 from darumeru.runs import evaluate
-from darumeru.runs.options import RunOptions
+from darumeru.runs.config import RunConfig
 from darumeru.runs.run import Run
 from darumeru.runs.score import score_run
 from tests.lm_eval_bridge.conftest import ITERATIONS, chosen
@@ -53,8 +53,8 @@ class Borrowed:
         pass
 
 
-def asked_options(model: Path, output: Path, tasks: Sequence[str], include: Path, **more: Any) -> RunOptions:
-    return RunOptions(
+def asked_options(model: Path, output: Path, tasks: Sequence[str], include: Path, **more: Any) -> RunConfig:
+    return RunConfig(
         model=str(model),
         output=str(output),
         tasks=tuple(tasks),
@@ -72,7 +72,7 @@ def finished(
     tiny_model: Path,
     vllm_engine: Engine,
     tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[Run, Results, Borrowed, RunOptions]:
+) -> tuple[Run, Results, Borrowed, RunConfig]:
     chat, theirs = stock
     options = asked_options(
         tiny_model,
@@ -80,7 +80,7 @@ def finished(
         [f"lm_eval:{name}" for name in chosen(chat)] + ["darumeru/rummlu"],
         local_tasks,
         data=str(small_suite(tmp_path_factory.mktemp("data"))),
-        prompts=evaluate.PromptOptions(chat_template=None if chat else "none"),
+        chat_template=None if chat else "none",
     )
     engine = Borrowed(vllm_engine)
     return evaluate.run(options, load_engine=engine.load)[0], theirs, engine, options

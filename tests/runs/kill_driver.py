@@ -18,15 +18,22 @@ from pathlib import Path
 
 
 def work(model: str, data: str, output: str, engine: str) -> None:
-    from darumeru.engines.protocol import EngineOptions
     from darumeru.runs import evaluate
-    from darumeru.runs.options import RunOptions
+    from darumeru.runs.config import RunConfig
     from tests.runs.data_folders import SUITE
 
     # Small batches, so that answers come one after another and not all at once.
-    small = EngineOptions(model=model, batch_size=4)
     evaluate.run(
-        RunOptions(model, output, SUITE, data, engine=engine, max_length=2048, resamples=200, engine_options=small)
+        RunConfig(
+            model=model,
+            output=output,
+            tasks=SUITE,
+            data=data,
+            engine=engine,
+            batch_size=4,
+            max_length=2048,
+            resamples=200,
+        )
     )
 
 

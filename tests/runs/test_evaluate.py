@@ -17,10 +17,10 @@ from darumeru.core.errors import RunFailed, UserError
 from darumeru.engines.protocol import Engine, EngineDied, EngineOptions
 from darumeru.engines.request import Request
 from darumeru.runs import evaluate
+from darumeru.runs.config import RunConfig
 from darumeru.runs.manifest import read_manifest
-from darumeru.runs.options import RunOptions
+from darumeru.runs.rescore import rescore
 from darumeru.runs.run import Run, load_run, load_runs
-from darumeru.runs.score import score_run
 from tests.runs.data_folders import SUITE, small_suite
 from tests.shared_data import ROOT, json_lines
 
@@ -40,7 +40,7 @@ class Borrowed:
         for done, (index, answer) in enumerate(self.engine.answer(requests)):
             if self.die_after is not None and done >= self.die_after:
                 raise EngineDied("out of memory")
-            self.asked.append(requests[index].fingerprint)
+            self.asked.append(requests[index].key)
             spoilt = self.spoil and self.spoil in requests[index].text
             yield index, Answer(error="log-probabilities are NaN") if spoilt else answer
 
@@ -54,8 +54,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def options(tiny_model: Path, data: Path, tmp_path: Path) -> RunOptions:
-    return RunOptions(
+def options(tiny_model: Path, data: Path, tmp_path: Path) -> RunConfig:
+    return RunConfig(
         model=str(tiny_model), output=str(tmp_path / "run"), tasks=SUITE, data=str(data), max_length=2048, resamples=200
     )
 
@@ -63,7 +63,7 @@ def options(tiny_model: Path, data: Path, tmp_path: Path) -> RunOptions:
 @pytest.fixture(scope="module")
 def uninterrupted(tiny_model: Path, data: Path, vllm_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Run:
     output = tmp_path_factory.mktemp("whole") / "run"
-    asked = RunOptions(
+    asked = RunConfig(
         model=str(tiny_model), output=str(output), tasks=SUITE, data=str(data), max_length=2048, resamples=200
     )
     return evaluate.run(asked, load_engine=Borrowed(vllm_engine).load)[0]
@@ -85,11 +85,12 @@ def test_the_files_of_a_run_fit_their_schemas(uninterrupted: Run) -> None:
 
     check("manifest", json.loads((uninterrupted.path / "manifest.json").read_text()))
     check("results", json.loads((uninterrupted.path / "results.json").read_text()))
-    files = sorted((uninterrupted.path / "samples").iterdir())
-    assert [file.name for file in files] == sorted(f"{name.replace('/', '__')}.jsonl" for name in SUITE)
-    for file in files:
-        for line in json_lines(file):
-            check("sample", line)
+    for folder, kind in (("samples", "sample"), ("questions", "question")):
+        files = sorted((uninterrupted.path / folder).iterdir())
+        assert [file.name for file in files] == sorted(f"{name.replace('/', '__')}.jsonl" for name in SUITE)
+        for file in files:
+            for line in json_lines(file):
+                check(kind, line)
 
 
 def test_all_samples_are_answered_and_scored(uninterrupted: Run) -> None:
@@ -113,7 +114,7 @@ def test_a_finished_run_repeated_loads_no_model(
         raise AssertionError("the model was loaded")
 
     before = (uninterrupted.path / "results.json").read_bytes()
-    asked = RunOptions(
+    asked = RunConfig(
         model=str(tiny_model),
         output=str(uninterrupted.path),
         tasks=SUITE,
@@ -127,7 +128,7 @@ def test_a_finished_run_repeated_loads_no_model(
 
 
 def test_an_engine_that_dies_leaves_its_answers_and_the_same_command_goes_on(
-    options: RunOptions, vllm_engine: Engine, uninterrupted: Run
+    options: RunConfig, vllm_engine: Engine, uninterrupted: Run
 ) -> None:
     dying = Borrowed(vllm_engine, die_after=9)
     with pytest.raises(RunFailed, match="out of memory"):
@@ -142,10 +143,10 @@ def test_an_engine_that_dies_leaves_its_answers_and_the_same_command_goes_on(
 
 
 def test_a_sample_that_cannot_be_answered_fails_its_task_and_no_other(
-    options: RunOptions, vllm_engine: Engine, uninterrupted: Run
+    options: RunConfig, vllm_engine: Engine, uninterrupted: Run
 ) -> None:
     finished, outcome = evaluate.run(options, load_engine=Borrowed(vllm_engine, spoil="Вопрос номер 2").load)
-    assert list(outcome.failures) == ["darumeru/rummlu"]
+    assert list(outcome.tasks) == ["darumeru/rummlu"]
     assert finished.results.failed["darumeru/rummlu"] == "1 samples failed: log-probabilities are NaN"
     assert finished.results.tasks["darumeru/rummlu"].n == 5
     assert scores(finished)["darumeru/cp_sent_ru"] == scores(uninterrupted)["darumeru/cp_sent_ru"]
@@ -155,18 +156,13 @@ def test_a_sample_that_cannot_be_answered_fails_its_task_and_no_other(
 
 def test_scores_are_computed_again_from_the_store_alone(uninterrupted: Run) -> None:
     before = (uninterrupted.path / "results.json").read_bytes()
-    score_run(uninterrupted.path, read_manifest(uninterrupted.path))
+    _, notes = rescore(uninterrupted.path)
+    assert not notes
     assert (uninterrupted.path / "results.json").read_bytes() == before
 
 
-def test_another_profile_does_not_mix_into_a_run(options: RunOptions, uninterrupted: Run) -> None:
-    asked = replace(options, output=str(uninterrupted.path), profile="paper")
-    with pytest.raises(UserError, match="holds a run with another profile"):
-        evaluate.run(asked)
-
-
 def test_a_run_may_be_called_otherwise_and_stays_the_same_run(
-    options: RunOptions, vllm_engine: Engine, uninterrupted: Run
+    options: RunConfig, vllm_engine: Engine, uninterrupted: Run
 ) -> None:
     first, _ = evaluate.run(replace(options, tasks=("darumeru/rummlu",)), load_engine=Borrowed(vllm_engine).load)
     assert first.name == uninterrupted.name
@@ -177,7 +173,7 @@ def test_a_run_may_be_called_otherwise_and_stays_the_same_run(
     assert scores(run) == scores(uninterrupted)
 
 
-def test_results_edited_by_hand_are_refused(options: RunOptions, vllm_engine: Engine) -> None:
+def test_results_edited_by_hand_are_refused(options: RunConfig, vllm_engine: Engine) -> None:
     limited = replace(options, tasks=("darumeru/rummlu",), limit=2)
     finished, _ = evaluate.run(limited, load_engine=Borrowed(vllm_engine).load)
     assert finished.results.tasks["darumeru/rummlu"].limited and finished.manifest["limit"] == 2
@@ -189,7 +185,7 @@ def test_results_edited_by_hand_are_refused(options: RunOptions, vllm_engine: En
         load_run(finished.path)
 
 
-def test_a_larger_limit_asks_only_what_is_new(options: RunOptions, vllm_engine: Engine) -> None:
+def test_a_larger_limit_asks_only_what_is_new(options: RunConfig, vllm_engine: Engine) -> None:
     tasks = ("darumeru/rummlu",)
     evaluate.run(replace(options, tasks=tasks, limit=2), load_engine=Borrowed(vllm_engine).load)
     more = Borrowed(vllm_engine)

@@ -28,5 +28,5 @@ def test_twenty_kills_lose_nothing_and_ask_nothing_twice(tiny_model: Path, tmp_p
     for name in SUITE:
         assert killed.results.tasks[name].to_dict() == whole.results.tasks[name].to_dict()
         lines = json_lines(tmp_path / "killed" / "samples" / f"{name.replace('/', '__')}.jsonl")
-        keys = [(line["id"], line["fingerprint"]) for line in lines]
+        keys = [(line["id"], line["key"]) for line in lines]
         assert len(keys) == len(set(keys)), "a stored sample was asked again"

@@ -11,7 +11,7 @@ from darumeru.core.errors import UserError
 from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice
 from darumeru.prompts.builder import PromptBuilder, PromptOptions, load_tokenizer
 from darumeru.prompts.choice_tokens import spellings
-from darumeru.runs.options import RunOptions
+from darumeru.runs.config import RunConfig
 from darumeru.runs.plan import Plan, Planner
 from darumeru.tasks.registry import load_registry
 from tests.runs.data_folders import SUITE, choosing, small_suite, write_split
@@ -25,8 +25,8 @@ def builder(tiny_model: Path) -> PromptBuilder:
 def planned(
     builder: PromptBuilder, data: Path, *, context: int | None = 2048, identity: str = "m", **options: object
 ) -> Plan:
-    asked = RunOptions(model="m", output="o", data=str(data), **options)  # type: ignore[arg-type]
-    names = asked.tasks if asked.tasks != ("darumeru",) else SUITE
+    asked = RunConfig(model="m", data=str(data), **options)  # type: ignore[arg-type]
+    names = asked.patterns if asked.patterns != ("darumeru",) else SUITE
     specs = load_registry(asked.profile).select(list(names))
     return Planner(asked, builder, identity, context).plan(specs)
 
@@ -81,14 +81,12 @@ def test_a_context_shorter_than_the_budget_is_the_users_error(builder: PromptBui
 def test_fingerprints_depend_on_all_that_changes_an_answer(builder: PromptBuilder, tmp_path: Path) -> None:
     data = small_suite(tmp_path)
     first = planned(builder, data)
-    assert [one.request.fingerprint for one in planned(builder, data).planned] == [
-        one.request.fingerprint for one in first.planned
-    ]
-    everything = {one.request.fingerprint for one in first.planned}
-    other = {one.request.fingerprint for one in planned(builder, data, identity="other").planned}
-    shots = {one.request.fingerprint for one in planned(builder, data, num_fewshot=1).planned}
+    assert [one.request.key for one in planned(builder, data).planned] == [one.request.key for one in first.planned]
+    everything = {one.request.key for one in first.planned}
+    other = {one.request.key for one in planned(builder, data, identity="other").planned}
+    shots = {one.request.key for one in planned(builder, data, num_fewshot=1).planned}
     assert not everything & other
-    assert everything & shots == {one.request.fingerprint for one in first.tasks[2].samples}
+    assert everything & shots == {one.request.key for one in first.tasks[2].samples}
 
 
 def test_auto_shots_are_five_without_a_chat_template_and_none_with_one(builder: PromptBuilder, tmp_path: Path) -> None:
@@ -114,7 +112,7 @@ def test_choices_have_ids_of_their_own(kind: str) -> None:
 def test_choices_that_begin_alike_fail_their_task_only(builder: PromptBuilder, tmp_path: Path) -> None:
     data = small_suite(tmp_path)
     spec = replace(load_registry().specs["darumeru/rummlu"], choices=("A", "B", "C", "D", "A"))
-    asked = RunOptions(model="m", output="o", data=str(data))
+    asked = RunConfig(model="m", data=str(data))
     task = Planner(asked, builder, "m", 2048).plan([spec]).tasks[0]
     assert task.error and "begin with the same token" in task.error and not task.samples
 

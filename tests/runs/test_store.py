@@ -9,13 +9,13 @@ import pytest
 
 from darumeru.core.answer import Answer
 from darumeru.core.errors import UserError
-from darumeru.core.row import SampleRow
-from darumeru.runs.store import SampleStore, sample_file
+from darumeru.core.row import StoredAnswer
+from darumeru.runs.store import SampleStore, task_file
 
 
-def row(name: str, **answer: object) -> SampleRow:
+def row(name: str, **answer: object) -> StoredAnswer:
     given = Answer(**(answer or {"probabilities": {"A": 0.25, "B": 0.5}}))  # type: ignore[arg-type]
-    return SampleRow("g/t", name, name, "f" * 32, "Вопрос\u2028?", 3, "A", given, {"id": 1}, {"acc": 1.0}, 2)
+    return StoredAnswer("g/t", name, "f" * 32, "Вопрос\u2028?", 3, 2, given)
 
 
 def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
@@ -59,4 +59,4 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../../etc/passwd", "..", "a\0b", ".hidden"])
 def test_a_task_name_cannot_leave_the_folder(name: str) -> None:
     with contextlib.suppress(UserError):
-        assert "/" not in sample_file(name) and not sample_file(name).startswith(".")
+        assert "/" not in task_file(name) and not task_file(name).startswith(".")
