@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from darumeru.adaptation.recipe_file import RecipeFile, read_recipe_file
 from darumeru.core.errors import UserError, near_names
 from darumeru.core.options import Effect, Option, WrongValue, declared
-from darumeru.core.yaml_file import describe
+from darumeru.core.yaml_file import describe, yaml_value
 from darumeru.runs.config import AskConfig, EngineConfig
 
 Select = Literal["best", "last", "all"]
@@ -278,13 +278,19 @@ def _axes(file: RecipeFile, values: Any, *place: str | int) -> dict[str, dict[An
         if isinstance(points, list) and points and all(isinstance(one, str | int | float) for one in points):
             axes[axis] = {one: {} for one in points}
         elif isinstance(points, dict) and points and all(isinstance(one, dict | None) for one in points.values()):
-            axes[axis] = {one: extra or {} for one, extra in points.items()}
+            axes[axis] = {_point(one, file.where(*place, axis)): extra or {} for one, extra in points.items()}
         else:
             what = f"`{axis}` must be a list of values or a mapping of values to parameters, not {describe(points)}"
             raise file.error(what, *place, axis)
         for one in axes[axis]:
             _name(file, str(one), *place, axis)
     return axes
+
+
+def _point(text: str, where: str) -> str | int | float:
+    """A key, which is text for the reader, as the number or boolean that it may be."""
+    value = yaml_value(text, where)
+    return value if isinstance(value, int | float) else text
 
 
 def _ordered(file: RecipeFile, nodes: list[Node]) -> tuple[Node, ...]:

@@ -35,6 +35,13 @@ class Record:
             raise UserError(f"field `{name}` must be {wanted}, is {type(value).__name__}", self.where)
         return value
 
+    def need_text(self, name: str) -> str:
+        """values[name], a text that is not blank; UserError names file, line and field."""
+        text: str = self.need(name, str)
+        if not text.strip():
+            raise UserError(f"field `{name}` is empty", self.where)
+        return text
+
 
 @dataclass(frozen=True)
 class Split:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from darumeru.adaptation.recipe import load_recipe
+from darumeru.adaptation.recipe import ScoreConfig, load_recipe
 from darumeru.adaptation.variants import Ref, expand
 from darumeru.core.errors import UserError
+from darumeru.core.options import declared
+from darumeru.runs.config import ModelConfig, RunConfig
 from tests.adaptation.conftest import write_recipe
+from tests.shared_data import ROOT, case
 
 pytestmark = pytest.mark.usefixtures("small_steps")
 
@@ -180,3 +185,85 @@ def test_settings_of_the_command_line_go_over_the_file(kitchen: Path) -> None:
     assert recipe.models["base"] == str((kitchen / "chat").resolve())
     with pytest.raises(UserError, match="nothing is called `aa`; did you mean a"):
         load_recipe(path, {"aa.count": "3"})
+
+
+def test_every_option_of_a_run_may_stand_in_score(kitchen: Path) -> None:
+    said = """
+score:
+  tasks: [darumeru/rummlu, "lm_eval:xwinograd_ru"]
+  data: bundled
+  engine: transformers
+  system_prompt: Отвечай кратко.
+  thinking: true
+  thinking_tokens: 64
+  chat_template: plain.jinja
+  date: 2026-01-02
+  resamples: 0
+  tensor_parallel: 2
+  limit: 4
+  seed: 3
+  models: base
+"""
+    path = write_recipe(kitchen, "options", GOOD)
+    (kitchen / "plain.jinja").write_text("{{ messages }}")
+    text = path.read_text()
+    path.write_text(text[: text.index("\nscore:")] + said + text[text.index("steps:") :])
+    score = load_recipe(path).score
+    assert score.patterns == ("darumeru/rummlu", "lm_eval:xwinograd_ru")
+    assert (score.system_prompt, score.thinking, score.thinking_tokens) == ("Отвечай кратко.", True, 64)
+    assert score.chat_template == str((kitchen / "plain.jinja").resolve()) and score.date == "2026-01-02"
+    assert (score.subset_seed, score.models, score.tensor_parallel) == (3, ("base",), 2)
+
+
+def test_options_of_a_recipe_are_those_of_a_run_and_what_selects() -> None:
+    of_run = {one.name for one in declared(RunConfig)} - {one.name for one in declared(ModelConfig)} - {"output"}
+    assert {one.name for one in declared(ScoreConfig)} == of_run | {"metric", "models"}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("limit: 0", "`limit` of `score`.*1"),
+        ("seed: -10000", "`seed` of `score`.*0"),
+        ("resamples: 1.5", "`resamples` of `score`.*1.5"),
+        ("thinking: 1", "`thinking` of `score`"),
+        ("dtype: float8", "`dtype` of `score`.*float8"),
+        ("chat_template: nothing.jinja", "no such file"),
+        ("models: [bsae]", "no model is called `bsae`; did you mean base"),
+    ],
+)
+def test_a_value_out_of_its_range_in_score_is_named(kitchen: Path, line: str, said: str) -> None:
+    path = write_recipe(kitchen, "bad", GOOD)
+    path.write_text(path.read_text().replace("score:\n", f"score:\n  {line}\n").replace("  resamples: 20\n", ""))
+    with pytest.raises(UserError, match=rf"bad.yaml:6: .*{said}"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize("name", ["lm_eval:xwinograd_ru", "darumeru/rummlu,lm_eval:xnli_ru"])
+def test_tasks_of_lm_eval_are_accepted(kitchen: Path, name: str) -> None:
+    """Right value: the form that `darumeru run --tasks` takes (case recipe_lm_eval_tasks)."""
+    path = write_recipe(kitchen, "foreign", GOOD)
+    path.write_text(path.read_text().replace("[darumeru/cp_sent_ru, darumeru/rummlu]", f'["{name}"]'))
+    assert load_recipe(path).score.patterns == tuple(name.split(","))
+
+
+def test_the_plan_of_a_recipe_with_lm_eval_tasks_is_shown(tmp_path: Path) -> None:
+    recipe = case("recipe_lm_eval_tasks/recipe.yaml")
+    command = [sys.executable, "-m", "darumeru", "adapt", str(recipe), "--dry-run", "--output", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "trimmed [vocab_trim] to do" in done.stdout
+
+
+def test_an_axis_may_have_points_that_are_numbers(kitchen: Path) -> None:
+    steps = """
+  - name: a
+    step: noise
+    from: base
+    matrix: {scale: [1e-3, 0.5], count: {1: {broken: []}, 2: {broken: [1]}}}
+    with: {scale: "{scale}", count: "{count}"}
+"""
+    variants = expand(load_recipe(write_recipe(kitchen, "points", steps)))
+    assert [(one.step.scale, one.step.count, one.step.broken) for one in variants] == [
+        (0.001, 1, ()), (0.001, 2, (1,)), (0.5, 1, ()), (0.5, 2, (1,)),
+    ]  # fmt: skip

@@ -124,3 +124,79 @@ def test_fetch_writes_the_layout_that_run_reads(tmp_path: Path, monkeypatch: pyt
     assert set(listed["files"]) == {"hub_repository/parus/test.jsonl", "hub_repository/parus/prompt.jsonl"}
     assert len(load_split(spec.source, "test", str(tmp_path / "data")).records) == 3
     assert list(fetch_tasks([spec], tmp_path / "data")) == []
+
+
+MESSAGES = [{"role": "user", "content": "{text}"}]
+SENTENCES = ["Дождь.", "Снег."]
+UNUSABLE = {
+    "multiq: no answer": ("darumeru/multiq", {"outputs": []}, "`outputs` must list objects with a `segment`"),
+    "multiq: empty answer": ("darumeru/multiq", {"outputs": [{"segment": ""}]}, "`outputs` must list objects"),
+    "multiq: empty text": ("darumeru/multiq", {"outputs": " "}, "`outputs` is empty"),
+    "rcb: another label": ("darumeru/rcb", {"outputs": "4"}, "`outputs` is '4', not one of 1, 2, 3"),
+    "rcb: a label and more": ("darumeru/rcb", {"outputs": "12"}, "`outputs` is '12', not one of 1, 2, 3"),
+    "rcb: no label": ("darumeru/rcb", {"outputs": ""}, "`outputs` is empty"),
+    "rwsd: another label": ("darumeru/rwsd", {"outputs": "да"}, "`outputs` is 'да', not one of Да, Нет"),
+    "rummlu: another label": ("darumeru/rummlu", {"outputs": "E"}, "`outputs` is 'E', not one of A, B, C, D"),
+    "use: no answer": ("darumeru/use", {"outputs": ""}, "`outputs` is empty"),
+    "copying: no text": ("darumeru/cp_sent_ru", {"inputs": {"text": " "}}, "`inputs.text` is empty"),
+    "copying: a number": ("darumeru/cp_para_en", {"inputs": {"text": 5}}, "`inputs.text` must be str, is int"),
+    "summary: none": ("daru/treewayabstractive", {"summary_sents": []}, "`summary_sents` must list sentences"),
+    "summary: empty": ("daru/treewayabstractive", {"summary_sents": [""]}, "`summary_sents` is empty"),
+    "extraction: none": (
+        "daru/treewayextractive",
+        {"extractive_summary": []},
+        "`extractive_summary` must list indices",
+    ),
+    "extraction: beyond": ("daru/treewayextractive", {"extractive_summary": [2]}, "indices of src_sents, 0 to 1"),
+    "extraction: true": ("daru/treewayextractive", {"extractive_summary": [True]}, "indices of src_sents, 0 to 1"),
+    "mmlu: beyond": ("nlpcoreteam/rummlu", {"answer": 4}, "`answer` is 4, not 0 to 3"),
+    "mmlu: negative": ("nlpcoreteam/enmmlu", {"answer": -1}, "`answer` is -1, not 0 to 3"),
+    "mmlu: true": ("nlpcoreteam/enmmlu", {"answer": True}, "`answer` must be int or str, is bool"),
+    "rucola: another label": ("russiannlp/rucola_custom", {"label": 2}, "`label` is '2', not 0 or 1"),
+    "rutie: another label": ("darumeru/rutie", {"outputs": "3"}, "`outputs` is '3', not one of 1, 2"),
+    "flores: empty": ("darumeru/flores_ru_en", {"inputs": {"ru": "Да.", "en": ""}}, "`inputs.en` is empty"),
+    "gazeta: empty": ("ilyagusev/gazeta", {"summary": ""}, "`summary` is empty"),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_a_record_without_a_usable_target_is_refused_by_file_line_and_field(kind: str) -> None:
+    from darumeru.tasks.formats import sample_maker
+    from darumeru.tasks.records import Record
+
+    task, wrong, said = UNUSABLE[kind]
+    whole = {
+        "messages": MESSAGES,
+        "inputs": {"text": "Текст", "question": "?", "choice1": "а", "choice2": "б"},
+        "outputs": "1",
+        "meta": {"id": 0, "dialog_id": 0, "question_id": 0},
+        "src_sents": SENTENCES,
+        "summary_sents": SENTENCES[:1],
+        "extractive_summary": [0],
+        "title": "О погоде",
+        "text": "Дождь.",
+        "sentence": "Идёт дождь.",
+        "subject": "anatomy",
+        **{
+            f"{name}_{language}": value
+            for name, value in (("question", "?"), ("choices", [*"абвг"]))
+            for language in ("ru", "en")
+        },
+    }
+    record = Record({**whole, **wrong}, "folder/test.jsonl:7")
+    spec = load_registry().specs[task]
+    with pytest.raises(UserError) as caught:
+        sample_maker(spec.format)(spec, [record], (), 0)
+    assert caught.value.where == "folder/test.jsonl:7"
+    assert said in caught.value.what
+
+
+def test_a_text_that_begins_with_the_label_is_a_target_of_rwsd() -> None:
+    """Hit = outputs.startswith(argmax) (SPEC-benchmark, RWSD)."""
+    from darumeru.tasks.formats import sample_maker
+    from darumeru.tasks.records import Record
+
+    spec = load_registry().specs["darumeru/rwsd"]
+    values = {"messages": MESSAGES, "inputs": {"text": "Текст"}, "outputs": "Да, относится", "meta": {"id": 0}}
+    (sample,) = sample_maker(spec.format)(spec, [Record(values, "here:1")], (), 0)
+    assert sample.target == "Да, относится"

@@ -109,7 +109,7 @@ def test_an_unknown_profile_is_named() -> None:
         ("format: standard", "format: standart", 6, "unknown record format `standart`; did you mean standard"),
         ("format: standard", "format: mmlu", 2, "format mmlu needs `language`"),
         ("score: [acc]", "score: [acc]\noptions: {targt: text}", 11, "no option `targt`; did you mean target"),
-        ("score: [acc]", "score: [acc]\noptions: {target: texts}", 11, "`target` .*one of label, text"),
+        ("score: [acc]", "score: [acc]\noptions: {target: texts}", 11, "`target` .*one of label, label_first, text"),
         ("description: One question.", "description: 5", 4, "`description` .*text, not a whole number .5."),
         ("name: mine/task", "name: a,b", 2, "`name` must hold"),
         ("name: mine/task", "name: /etc/passwd", 2, "`name` must hold"),

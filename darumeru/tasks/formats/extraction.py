@@ -35,8 +35,9 @@ def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wan
         document = joined(record, "src_sents")
         sentences = record.need("src_sents", list)
         chosen = record.need("extractive_summary", list)
-        if not all(isinstance(index, int) and 0 <= index < len(sentences) for index in chosen):
-            raise UserError("field `extractive_summary` must list indices of src_sents", record.where)
+        if not chosen or not all(type(index) is int and 0 <= index < len(sentences) for index in chosen):
+            what = f"field `extractive_summary` must list indices of src_sents, 0 to {len(sentences) - 1}"
+            raise UserError(what, record.where)
         text = fill(spec.options["instruction"], {"text": document}, record.where)
         conversation = reversed_before((), (Message("user", text),))
         for index, sentence in enumerate(sentences):

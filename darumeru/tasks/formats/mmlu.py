@@ -83,7 +83,7 @@ def _letter(record: Record) -> str:
     answer = record.need("answer", int, str)
     letter = LETTERS[answer] if isinstance(answer, int) and 0 <= answer < len(LETTERS) else answer
     if letter not in LETTERS:
-        raise UserError(f"field `answer` is {answer!r}, not 0 to 3", record.where)
+        raise UserError(f"field `answer` is {answer!r}, not 0 to 3 or A to D", record.where)
     return str(letter)
 
 

@@ -16,11 +16,12 @@ from darumeru.tasks.spec import TaskSpec
 
 @dataclass(frozen=True, kw_only=True)
 class Options(FormatOptions):
-    """target: "label" (a choice), "text", "segments" (MultiQ: list of objects with `segment`) or "reference"
-    (inputs.text, for copying); default: "label" for choices, else "text". swap: two fields that are exchanged in a
-    second sample, with the label. cluster: the meta field whose equal values belong together."""
+    """target: "label" (a choice), "label_first" (a text that begins with one), "text", "segments" (MultiQ: list of
+    objects with `segment`) or "reference" (inputs.text, for copying); default: "label" for choices, else "text". swap:
+    two fields that are exchanged in a second sample, with the label. cluster: the meta field whose equal values belong
+    together."""
 
-    target: Literal["label", "text", "segments", "reference"] | None = None
+    target: Literal["label", "label_first", "text", "segments", "reference"] | None = None
     swap: tuple[str, str] | None = None
     cluster: str | None = None
 
@@ -55,17 +56,18 @@ def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wan
 def _target(spec: TaskSpec, record: Record) -> Any:
     kind = spec.options.get("target", "label" if spec.method == "multiple_choice" else "text")
     if kind == "reference":
-        return record.need("inputs.text", str)
+        return record.need_text("inputs.text")
     if kind == "segments":
         outputs = record.need("outputs", list, str)
         if isinstance(outputs, str):
-            return [outputs]
+            return [record.need_text("outputs")]
         segments = [part.get("segment") if isinstance(part, dict) else None for part in outputs]
-        if not segments or not all(isinstance(segment, str) for segment in segments):
-            raise UserError("field `outputs` must list objects with `segment`", record.where)
+        if not segments or not all(isinstance(segment, str) and segment.strip() for segment in segments):
+            raise UserError("field `outputs` must list objects with a `segment` that is not empty", record.where)
         return segments
-    outputs = record.need("outputs", str)
-    if kind == "label" and not any(outputs.startswith(choice) for choice in spec.choices):
+    outputs = record.need_text("outputs")
+    usable = {"label": outputs in spec.choices, "label_first": outputs.startswith(spec.choices)}
+    if not usable.get(kind, True):
         raise UserError(f"field `outputs` is {outputs!r}, not one of {', '.join(spec.choices)}", record.where)
     return outputs
 

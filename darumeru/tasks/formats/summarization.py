@@ -40,12 +40,15 @@ def joined(record: Record, name: str) -> str:
     sentences = record.need(name, list)
     if not sentences or not all(isinstance(sentence, str) for sentence in sentences):
         raise UserError(f"field `{name}` must list sentences", record.where)
-    return " ".join(sentences)
+    text = " ".join(sentences)
+    if not text.strip():
+        raise UserError(f"field `{name}` is empty", record.where)
+    return text
 
 
 def _texts(spec: TaskSpec, record: Record) -> tuple[str, str]:
     if spec.options["fields"] == "article":
-        return record.need("title", str) + "\n" + record.need("text", str), record.need("summary", str)
+        return record.need("title", str) + "\n" + record.need_text("text"), record.need_text("summary")
     return joined(record, "src_sents"), joined(record, "summary_sents")
 
 

@@ -28,13 +28,13 @@ class Options(FormatOptions):
 
 def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wanted: int) -> list[Sample]:
     """One sample a sentence pair."""
-    target = spec.options["direction"][1]
+    into = spec.options["direction"][1]
     examples = [_messages(spec, record, complete=True) for record in chosen_shots(spec, shots, wanted)]
     result = []
     for name, record in zip(record_ids(test), test, strict=True):
+        right = record.need_text(f"inputs.{into}")
         conversation = reversed_before(examples, _messages(spec, record, complete=False))
-        target = record.need(f"inputs.{target}", str)
-        result.append(Sample(spec.name, name, name, conversation, len(examples), target))
+        result.append(Sample(spec.name, name, name, conversation, len(examples), right))
     return result
 
 
