@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from darumeru.adaptation.recipe_file import RecipeFile, read_recipe_file
 from darumeru.core.errors import UserError, near_names
@@ -22,6 +22,11 @@ _PLAIN = "letters, digits, `_`, `-` and `.`"
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig(EngineConfig, AskConfig):
     """How every candidate is scored: the options of `darumeru run`, and what selects."""
+
+    ABSENT: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("model", "name", "revision", "tokenizer", "lora", "output"), "the candidate that is scored decides it"
+    )
+    """Options of `darumeru run` that are none here -> why."""
 
     metric: Annotated[
         str | None,
