@@ -155,8 +155,10 @@ def _files(file: RecipeFile, value: Any, *place: str | int) -> tuple[str, ...]:
 
 def _score(file: RecipeFile, models: Mapping[str, str]) -> ScoreConfig:
     values = file.values.get("score") or {}
-    file.check_keys(values, [one.name for one in declared(ScoreConfig)], "`score`", "score")
-    values = dict(values)
+    defaults = {one.name: one.default for one in declared(ScoreConfig)}
+    file.check_keys(values, defaults, "`score`", "score")
+    # null is the default, also where that is a word.
+    values = {name: value for name, value in values.items() if value is not None or defaults[name] is None}
     if isinstance(values.get("models"), str):
         values["models"] = (values["models"],)
     if values.get("limit") is not None:

@@ -202,6 +202,7 @@ score:
   tensor_parallel: 2
   limit: 4
   seed: 3
+  num_fewshot: null
   models: base
 """
     path = write_recipe(kitchen, "options", GOOD)
@@ -213,6 +214,7 @@ score:
     assert (score.system_prompt, score.thinking, score.thinking_tokens) == ("Отвечай кратко.", True, 64)
     assert score.chat_template == str((kitchen / "plain.jinja").resolve()) and score.date == "2026-01-02"
     assert (score.subset_seed, score.models, score.tensor_parallel) == (3, ("base",), 2)
+    assert score.num_fewshot == "auto"
 
 
 def test_options_of_a_recipe_are_those_of_a_run_and_what_selects() -> None:
