@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from darumeru.core.row import SampleRow
-from darumeru.metrics.clusters import by_cluster, mean_over_rows
+from darumeru.metrics.clusters import by_cluster
+from darumeru.metrics.measure import SHARE, Measure
+from darumeru.metrics.sample_mean import SampleMean
 from darumeru.metrics.statistic import Statistic, mean_of_first
 
 
@@ -41,26 +43,14 @@ def starts(target: str, label: str) -> bool:
     return bool(label) and target.startswith(label)
 
 
-@dataclass(frozen=True)
-class Accuracy:
-    """Share of samples whose most probable label is right; right(target, label) says what right means."""
+def hit(row: SampleRow) -> float:
+    """Whether the chosen label is the target."""
+    return float(equal(row.target, chosen(row)))
 
-    name: str
-    description: str
-    right: Callable[[str, str], bool]
 
-    def values(self, row: SampleRow) -> Mapping[str, float]:
-        return {self.name: self._hit(row)}
-
-    def unparsed(self, row: SampleRow) -> bool:
-        return no_choice(row)
-
-    def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
-        """binary is set when every cluster has one sample."""
-        return mean_over_rows(rows, self._hit, guess, hits=True)
-
-    def _hit(self, row: SampleRow) -> float:
-        return float(self.right(row.target, chosen(row)))
+def hit_start(row: SampleRow) -> float:
+    """Whether the target begins with the chosen label."""
+    return float(starts(row.target, chosen(row)))
 
 
 @dataclass(frozen=True)
@@ -74,10 +64,11 @@ class AccuracyBothOrders:
     description: str = (
         "share of records answered right in both orders of their choices (PARus and ruTiE since 2024-07-12)"
     )
+    measure: Measure = SHARE
 
     def values(self, row: SampleRow) -> Mapping[str, float]:
         """Whether this one order is answered right."""
-        return {self.name: float(equal(row.target, chosen(row)))}
+        return {self.name: hit(row)}
 
     def unparsed(self, row: SampleRow) -> bool:
         return no_choice(row)
@@ -94,8 +85,15 @@ class AccuracyBothOrders:
         return Statistic(tuple(groups), columns, mean_of_first, binary=hits, chance=chance)
 
 
-ACCURACY = Accuracy("acc", "share of samples whose most probable label is the target answer", equal)
-ACCURACY_STARTSWITH = Accuracy(
-    "acc_startswith", "share of samples whose target answer begins with the most probable label (RWSD)", starts
+ACCURACY = SampleMean(
+    "acc", "share of samples whose most probable label is the target answer", hit, no_choice, guess, hits=True
+)
+ACCURACY_STARTSWITH = SampleMean(
+    "acc_startswith",
+    "share of samples whose target answer begins with the most probable label (RWSD)",
+    hit_start,
+    no_choice,
+    guess,
+    hits=True,
 )
 ACCURACY_BOTH_ORDERS = AccuracyBothOrders()

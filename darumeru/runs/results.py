@@ -34,7 +34,8 @@ class Score:
 class TaskScore:
     """A task's scores. n: samples answered; expected: samples of the task (of its limit). rates, in [0, 1]: answers
     that could not be read, were empty or were cut at the token budget (of n), prompts that did not fit (of expected).
-    num_fewshot: shots asked for; shots_used: mean that fitted. error: why the task failed or is incomplete."""
+    num_fewshot: shots asked for; shots_used: mean that fitted. error: why the task failed or is incomplete. definition: sha256 of the task's definition (what is asked and
+    how it is scored); score_metrics: names of the metrics whose mean is the score; both empty in old runs."""
 
     name: str
     group: str
@@ -48,6 +49,8 @@ class TaskScore:
     error: str | None = None
     limited: bool = False
     leaderboard: bool = True
+    definition: str = ""
+    score_metrics: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -66,6 +69,8 @@ class TaskScore:
             "shots_used": self.shots_used,
             "limited": self.limited,
             "leaderboard": self.leaderboard,
+            "definition": self.definition,
+            "score_metrics": list(self.score_metrics),
             "error": self.error,
         }
 
@@ -84,6 +89,8 @@ class TaskScore:
             error=values["error"],
             limited=values.get("limited", False),
             leaderboard=values.get("leaderboard", True),
+            definition=values.get("definition", ""),
+            score_metrics=tuple(values.get("score_metrics", ())),
         )
 
 
