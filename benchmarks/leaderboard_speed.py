@@ -81,10 +81,10 @@ def child(folder: Path, resamples: int) -> None:
     """Build the board of all runs in `folder`; print what it took as JSON."""
     start = time.perf_counter()
     from darumeru.leaderboard.board import BoardOptions, build_board
-    from darumeru.leaderboard.sources import load_sources
+    from darumeru.leaderboard.board_inputs import load_inputs
     from darumeru.leaderboard.table import Mark
 
-    runs, published = load_sources([folder])
+    runs, published = load_inputs([folder])
     table = build_board(runs, published, BoardOptions(resamples=resamples))
     seconds = time.perf_counter() - start
     ties = sum(Mark.TIED in row.cells[table.columns[0].key].marks for row in table.rows)

@@ -40,10 +40,10 @@ def leaderboard(
         return
     chosen = _format(form, output, as_json)
     from darumeru.leaderboard.board import BoardOptions, build_board
-    from darumeru.leaderboard.sources import load_sources
+    from darumeru.leaderboard.board_inputs import load_inputs
 
     options = BoardOptions(sort, by, aggregate, allow_partial, allow_different)
-    runs, published = load_sources(sources)
+    runs, published = load_inputs(sources)
     table = build_board(runs, published, options)
     if chosen is None:
         from rich.console import Console
@@ -87,9 +87,9 @@ def _render(table: Table, form: str) -> str:
 
 def _model_card(sources: list[Path]) -> str:
     from darumeru.leaderboard.render_model_card import render
-    from darumeru.leaderboard.sources import load_sources
+    from darumeru.leaderboard.board_inputs import load_inputs
 
-    runs, published = load_sources(sources)
+    runs, published = load_inputs(sources)
     if len(runs) != 1 or published:
         raise UserError(f"a model card is of one run, here are {len(runs) + len(published)} sources", "--model-card")
     return render(runs[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 NOTHING = "–"
 LARGE = 1e5
 """From here on a number with digits after its point is written with a power of ten."""
@@ -75,7 +77,7 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
-def listed(names: list[str] | tuple[str, ...], most: int = 4) -> str:
+def listed(names: Sequence[str], most: int = 4) -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

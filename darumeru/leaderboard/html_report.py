@@ -136,7 +136,7 @@ def _radar(results: Results) -> str:
 
 
 def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The manifest's entries as lines, the long lists (data of each task) left to the JSON below them."""
+    """The manifest's contenders as lines, the long lists (data of each task) left to the JSON below them."""
     lines: list[tuple[str, str]] = []
     for key, value in manifest.items():
         if key == "data":

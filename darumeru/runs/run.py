@@ -13,8 +13,9 @@ from darumeru.core.files import content_hash, file_hash
 from darumeru.core.row import SampleRow
 from darumeru.runs.manifest import MANIFEST, read_manifest
 from darumeru.runs.results import SCHEMA, Results
-from darumeru.runs.score import RESULTS
+from darumeru.runs.score import RESULTS, answered
 from darumeru.runs.store import SampleStore
+from darumeru.runs.stored_plan import read_plan
 
 if TYPE_CHECKING:
     import pandas
@@ -37,8 +38,9 @@ class Run:
         return str(self.manifest["model"]["name"])
 
     def rows(self, task: str) -> Iterator[SampleRow]:
-        """The stored samples of a task."""
-        return SampleStore(self.path).rows(task)
+        """The samples of a task that answer what the run asks, in the order of its plan."""
+        store = SampleStore(self.path)
+        return iter([row for one in read_plan(self.path) if one.name == task for row in answered(store, one)])
 
 
 def load_run(path: str | Path, *, finished: bool = True, check_samples: bool = False) -> Run:

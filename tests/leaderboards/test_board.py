@@ -12,7 +12,7 @@ from darumeru.core.errors import UserError
 from darumeru.leaderboard.aggregate import make_aggregate
 from darumeru.leaderboard.board import BoardOptions, build_board
 from darumeru.leaderboard.published import load_published
-from darumeru.leaderboard.sources import load_sources
+from darumeru.leaderboard.board_inputs import load_inputs
 from darumeru.leaderboard.table import Mark, Table
 from darumeru.runs.run import load_run, load_runs
 from tests.leaderboards.made_runs import chosen, make_run
@@ -29,7 +29,7 @@ def run(folder: Path, name: str, wrong: int, tasks: tuple[str, ...] = TASKS, n: 
 
 
 def board(paths: list[Path], **options: Any) -> Table:
-    return build_board(*load_sources(paths), BoardOptions(**options))
+    return build_board(*load_inputs(paths), BoardOptions(**options))
 
 
 def test_ranks_ties_and_intervals(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_runs_of_one_name_carry_their_folder(tmp_path: Path) -> None:
     table = board([*paths, run(tmp_path / "o", "other", 4)])
     assert [row.name for row in table.rows] == ["m (r1)", "m (x/r2)", "m (y/r2)", "other"]
     with pytest.raises(UserError, match="given twice"):
-        load_sources([paths[0], tmp_path / "x"])
+        load_inputs([paths[0], tmp_path / "x"])
 
 
 def test_aggregates() -> None:

@@ -61,9 +61,9 @@ def test_other_records_are_left_out_and_named(tmp_path: Path) -> None:
 
 def test_stored_statistics_are_those_of_the_samples(tmp_path: Path) -> None:
     run = load_run(made(tmp_path / "a", 30))
-    stored = run_statistics(run)["demo"][0]
+    stored = run_statistics(run)["demo"]["acc"]
     (run.path / "statistics.npz").unlink()
-    computed = run_statistics(run)["demo"][0]
+    computed = run_statistics(run)["demo"]["acc"]
     assert stored.clusters == computed.clusters and stored.value == computed.value == 0.5
     assert np.array_equal(stored.columns, computed.columns)
 
