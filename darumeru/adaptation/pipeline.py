@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from darumeru.adaptation.board_line import board_line
 from darumeru.adaptation.identity import fingerprint, step_key
 from darumeru.adaptation.protocols import Candidate, StepContext
 from darumeru.adaptation.ranks import is_first, join, on_first
@@ -19,7 +20,7 @@ from darumeru.adaptation.store import Made, StepFolder, locked
 from darumeru.adaptation.variants import Ref, Variant, expand
 from darumeru.core.errors import RunFailed, UserError
 from darumeru.core.files import write_atomically
-from darumeru.leaderboard.adaptation_board import Board, write_board
+from darumeru.leaderboard.candidates import CandidateBoard, write_board
 from darumeru.runs.progress import Progress
 
 
@@ -57,12 +58,12 @@ class Pipeline:
         self.reporter = reporter
         self.variants = expand(recipe)
         self.scorer = Scorer(output, recipe.score, reporter)
-        self.board = Board(recipe.name)
+        self.board = CandidateBoard(recipe.name)
         self.made: dict[str, list[Made]] = {}
         self.handed: dict[str, list[Made]] = {}
         self._given: dict[str, Made] = {}
 
-    def run(self) -> Board:
+    def run(self) -> CandidateBoard:
         """Do what is not done yet. UserError: a model that cannot be found, a step that refuses, a folder that is not
         a pipeline's. RunFailed: the best of nothing scored was asked for."""
         join()
@@ -263,7 +264,7 @@ class Pipeline:
         return known
 
     def _note(self, made: Made, scored: Scored | None) -> None:
-        if self.board.put(made, scored) and is_first():
+        if self.board.put(board_line(made, scored, self.output)) and is_first():
             write_board(self.board, self.output)
 
     def _select(self, job: Job, made: list[Made]) -> list[Made]:

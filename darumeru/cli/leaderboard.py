@@ -86,8 +86,8 @@ def _render(table: Table, form: str) -> str:
 
 
 def _model_card(sources: list[Path]) -> str:
-    from darumeru.leaderboard.render_model_card import render
     from darumeru.leaderboard.board_inputs import load_inputs
+    from darumeru.leaderboard.render_model_card import render
 
     runs, published = load_inputs(sources)
     if len(runs) != 1 or published:

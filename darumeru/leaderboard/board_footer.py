@@ -47,7 +47,11 @@ def row_about(contender: Contender, tasks: BoardTasks) -> dict[str, Any]:
 
 
 def footer(
-    contenders: Sequence[Contender], published: Sequence[Published], tasks: BoardTasks, evidence: Evidence, resamples: int
+    contenders: Sequence[Contender],
+    published: Sequence[Published],
+    tasks: BoardTasks,
+    evidence: Evidence,
+    resamples: int,
 ) -> tuple[Note, ...]:
     """Notes from the formula to the versions; only what holds for this board."""
     formula = tasks.aggregate.formula
@@ -76,7 +80,9 @@ def _differs(contender: Contender) -> Note:
 
 def _lacks(contender: Contender) -> Note:
     names = ", ".join(contender.missing)
-    return Note(f"{contender.name} is not ranked, it lacks {names}.", f"{contender.name} без места, не хватает задач: {names}.")
+    return Note(
+        f"{contender.name} is not ranked, it lacks {names}.", f"{contender.name} без места, не хватает задач: {names}."
+    )
 
 
 def _statistics(contenders: Sequence[Contender], tasks: BoardTasks, evidence: Evidence, resamples: int) -> list[Note]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from darumeru.core.numbers import listed
 from darumeru.leaderboard.aggregate import Aggregate, is_benchmark
+from darumeru.leaderboard.cell_text import short_names
 from darumeru.leaderboard.contenders import Contender
 from darumeru.leaderboard.evidence import Evidence
 from darumeru.leaderboard.measures import main_family, score_label, score_names
@@ -49,9 +50,10 @@ class BoardTasks:
         first = Column(whole.key, whole.title, "aggregate", whole.formula.en, whole.measure)
         if self.by == "groups":
             return (first, *map(self._group_column, self.group_names))
+        short = short_names(self.groups)
         return (
             first,
-            *(Column(task, self._short(task), "task", _task_about(task, contenders), self.measures.get(task, SCORE))
+            *(Column(task, short[task], "task", _task_about(task, contenders), self.measures.get(task, SCORE))
               for task in self.groups),
         )  # fmt: skip
 
@@ -66,11 +68,6 @@ class BoardTasks:
             return self.aggregate.draws(evidence.draws)
         mean: FloatArray = np.mean([evidence.draws[name] for name in names], axis=0)
         return mean
-
-    def _short(self, task: str) -> str:
-        """The task's last name part, the whole name where two tasks share that part."""
-        short = task.rsplit("/", 1)[-1]
-        return task if sum(other.rsplit("/", 1)[-1] == short for other in self.groups) > 1 else short
 
     def _group_column(self, group: str) -> Column:
         members = self.members(group)
@@ -95,7 +92,9 @@ def own_cells(contender: Contender, place: int | None, tasks: BoardTasks, eviden
     cells = {name: _task_cell(contender, name) for name in tasks.groups}
     for group in tasks.group_names:
         cells[group] = _mean_cell(contender, group, tasks.members(group), place, tasks, evidence)
-    cells[tasks.aggregate.key] = _mean_cell(contender, tasks.aggregate.key, list(tasks.aggregate.weights), place, tasks, evidence)
+    cells[tasks.aggregate.key] = _mean_cell(
+        contender, tasks.aggregate.key, list(tasks.aggregate.weights), place, tasks, evidence
+    )
     return cells
 
 

@@ -43,6 +43,13 @@ def about_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """Name -> its last part, the whole name where two share that part."""
+    names = list(dict.fromkeys(names))
+    parts = [name.rsplit("/", 1)[-1] for name in names]
+    return {name: part if parts.count(part) == 1 else name for name, part in zip(names, parts, strict=True)}
+
+
 def signs(marks: Iterable[Mark]) -> str:
     """The signs of the marks, in one order."""
     marks = set(marks)

@@ -13,7 +13,12 @@ ACTIVE = re.compile(r"([\\`*_{}\[\]<>|~#!$@])")
 def render(table: Table) -> str:
     """GFM text that ends in a newline; names cannot open tags, links or columns."""
     head = ["#", "Model", *(escape(column.heading) for column in table.columns), *table.details]
-    lines = [f"**{escape(table.title)}**", "", _line(head), _line(["--:", ":--", *("--:" for _ in table.columns), *(":--" for _ in table.details)])]
+    lines = [
+        f"**{escape(table.title)}**",
+        "",
+        _line(head),
+        _line(["--:", ":--", *("--:" for _ in table.columns), *(":--" for _ in table.details)]),
+    ]
     lines += [_line(_cells(row, table)) for row in table.rows]
     notes = [escape(note.en) for note in table.footer]
     marks = legend(table, "**bold**")

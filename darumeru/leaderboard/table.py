@@ -34,8 +34,8 @@ class Mark(Enum):
 
 @dataclass(frozen=True)
 class Cell:
-    """A number with its 95 % interval, as its column's measure says; value None where there is none, `reason` says why. n of expected
-    samples were answered; both 0 where that is not known (published rows, means over tasks)."""
+    """A number with its 95 % interval, as its column's measure says; value None where there is none, `reason` says why.
+    n of expected samples were answered; both 0 where that is not known (published rows, means over tasks)."""
 
     value: float | None
     low: float | None = None

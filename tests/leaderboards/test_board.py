@@ -11,8 +11,8 @@ import pytest
 from darumeru.core.errors import UserError
 from darumeru.leaderboard.aggregate import make_aggregate
 from darumeru.leaderboard.board import BoardOptions, build_board
-from darumeru.leaderboard.published import load_published
 from darumeru.leaderboard.board_inputs import load_inputs
+from darumeru.leaderboard.published import load_published
 from darumeru.leaderboard.table import Mark, Table
 from darumeru.runs.run import load_run, load_runs
 from tests.leaderboards.made_runs import chosen, make_run

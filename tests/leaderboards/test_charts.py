@@ -7,8 +7,7 @@ import xml.etree.ElementTree as xml
 import pytest
 
 from darumeru.leaderboard.charts import LEFT, RIGHT, Bar, Shape, bar_chart, domain, radar
-from darumeru.leaderboard.curve import Point
-from darumeru.leaderboard.curve_chart import learning_curve
+from darumeru.leaderboard.curve import Point, learning_curve
 from darumeru.runs.results import Score
 from tests.leaderboards.browser import HOSTILE
 
