@@ -18,6 +18,7 @@ from darumeru.adaptation.recipe import Recipe
 from darumeru.adaptation.scoring import Scored, Scorer
 from darumeru.adaptation.store import Made, StepFolder, locked
 from darumeru.adaptation.variants import Ref, Variant, expand
+from darumeru.core import numbers
 from darumeru.core.errors import RunFailed, UserError
 from darumeru.core.files import write_atomically
 from darumeru.leaderboard.candidates import CandidateBoard, write_board
@@ -224,7 +225,7 @@ class Pipeline:
         inputs = {name: made.label for name, made in job.inputs.items()}
         parent_label = job.parent.label if job.parent else None
         job.folder.finish({"key": job.key, "seconds": round(seconds, 3), "parent": parent_label, "inputs": inputs})
-        self.reporter.end(f"{job.label}: {count} model{'s' * (count > 1)} in {seconds:.0f} s")
+        self.reporter.end(f"{job.label}: {count} model{'s' * (count > 1)} in {numbers.seconds(seconds)}")
 
     def made_by(self, job: Job) -> list[Made]:
         """The candidates of a job so far, with labels and lineage."""
@@ -258,7 +259,8 @@ class Pipeline:
         if known is None:
             self.reporter.phase(f"scoring {made.label}")
             known = self.scorer.score(made)
-            shown = f"{known.main} {known.value:.3f}" if known.value is not None else f"failed: {known.failed}"
+            value = numbers.number(known.value)
+            shown = f"failed: {known.failed}" if known.value is None else f"{known.main} {value}"
             self.reporter.end(f"{made.label}: {shown}")
         self._note(made, known)
         return known

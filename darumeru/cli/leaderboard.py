@@ -34,7 +34,9 @@ def leaderboard(
     model_card: Annotated[bool, typer.Option("--model-card", help="Print a run's model-index for its card.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
-    _check_output(output)
+    from darumeru.leaderboard.output import check_output
+
+    output = None if output is None else check_output(output)
     if model_card:
         _write(_model_card(sources), output)
         return
@@ -72,11 +74,6 @@ def _format(form: str | None, output: Path | None, as_json: bool) -> str | None:
     return SUFFIXES[output.suffix.lower()]
 
 
-def _check_output(output: Path | None) -> None:
-    if output is not None and output.is_dir():
-        raise UserError("is a folder, --output is a file", str(output))
-
-
 def _render(table: Table, form: str) -> str:
     from importlib import import_module
 
@@ -99,6 +96,6 @@ def _write(text: str, output: Path | None) -> None:
     if output is None:
         typer.echo(text, nl=False)
         return
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with output.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
+    from darumeru.leaderboard.output import write_output
+
+    write_output(output, text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +12,10 @@ from typing import Any
 from markupsafe import Markup
 
 from darumeru.core.errors import UserError
-from darumeru.core.files import write_atomically
 from darumeru.leaderboard.charts import Bar, Shape, bar_chart, radar
 from darumeru.leaderboard.curve import CURVE, Point, learning_curve, read_curve
 from darumeru.leaderboard.measures import metric_measure, task_measure, task_measures
+from darumeru.leaderboard.output import check_output, write_output
 from darumeru.leaderboard.page import embed_json, render_page
 from darumeru.leaderboard.report_samples import Samples, read_samples
 from darumeru.leaderboard.report_tokens import NO_TOKENS, Tokenized, run_tokenizer
@@ -53,29 +52,14 @@ def write_report(
     that was interrupted, and say so. Raises UserError for a run that cannot be trusted or an output that cannot be
     written, before the samples are read.
     """
-    path = check_output(Path(output).expanduser())
+    path = check_output(Path(output), new_folder=False)
     found = load_run(run, finished=not unfinished, check_samples=True)
     points = _curve(found.path, curve)
     chosen = run_tokenizer(found.results.manifest, tokenizer)
     marker = Tokenized(chosen, len(found.results.tasks)) if chosen is not None else NO_TOKENS
     samples = read_samples(found, marker)
-    text = render(found, samples, points)
-    try:
-        write_atomically(path, text)
-    except OSError as error:
-        raise UserError(f"cannot be written: {error.strerror}", str(path), "choose another --output") from error
+    write_output(path, render(found, samples, points))
     return Written(path, path.stat().st_size, samples.count, samples.with_tokens)
-
-
-def check_output(path: Path) -> Path:
-    """The path, when a file can be written there; UserError says why not."""
-    if path.is_dir():
-        raise UserError("is a folder", str(path), "name a file, such as report.html")
-    if not path.parent.is_dir():
-        raise UserError("no such folder", str(path.parent), "make it, or choose another --output")
-    if not os.access(path.parent, os.W_OK):
-        raise UserError("cannot be written", str(path.parent), "choose another --output")
-    return path
 
 
 def render(run: Run, samples: Samples, points: Sequence[Point] = ()) -> str:

@@ -75,11 +75,12 @@ def _data_set(run: Run, task: TaskScore) -> dict[str, Any]:
     of_task = (whole.get("tasks") or {}).get(task.name) or {}
     revision, repository = of_task.get("revision"), of_task.get("repository")
     asked = f"{task.num_fewshot} shots, n {task.n}"
-    where = {"dataset_split": of_task.get("split"), "dataset_revision": revision}
+    split = {"dataset_split": of_task.get("split")}
     if repository and revision not in (BUNDLED, LOCAL):
         link = f"https://huggingface.co/datasets/{repository}" + (f"/tree/{revision}" if revision else "")
-        return where | {
+        return split | {
             "dataset_type": repository,
+            "dataset_revision": revision,
             "dataset_name": f"{task.name} ({asked})",
             "dataset_config": of_task.get("config"),
             "source_name": f"{repository} on the Hub",
@@ -87,4 +88,4 @@ def _data_set(run: Run, task: TaskScore) -> dict[str, Any]:
         }
     kinds = {BUNDLED: "bundled sample of the data, ", LOCAL: "data of a local folder, "}
     kind = kinds.get(str(revision or whole.get("source")), "")
-    return where | {"dataset_type": task.name, "dataset_name": f"{task.name} ({kind}{asked})"}
+    return split | {"dataset_type": task.name, "dataset_name": f"{task.name} ({kind}{asked})"}

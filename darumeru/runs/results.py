@@ -34,8 +34,9 @@ class Score:
 class TaskScore:
     """A task's scores. n: samples answered; expected: samples of the task (of its limit). rates, in [0, 1]: answers
     that could not be read, were empty or were cut at the token budget (of n), prompts that did not fit (of expected).
-    num_fewshot: shots asked for; shots_used: mean that fitted. error: why the task failed or is incomplete. definition: sha256 of the task's definition (what is asked and
-    how it is scored); score_metrics: names of the metrics whose mean is the score; both empty in old runs."""
+    num_fewshot: shots asked for; shots_used: mean that fitted. error: why the task failed or is incomplete. definition:
+    sha256 of the task's definition (what is asked and how it is scored); score_metrics: names of the metrics whose mean
+    is the score; both empty in old runs."""
 
     name: str
     group: str

@@ -36,16 +36,21 @@ def make_run(
     rows: Sequence[SampleRow],
     name: str = "model",
     absent: Sequence[str] = (),
+    plan: Mapping[str, Any] | None = None,
     **manifest: Any,
 ) -> Path:
-    """A scored run. absent: ids of the first task that were planned and never answered. manifest: entries over."""
+    """A scored run. absent: ids of the first task that were planned and never answered. plan: entries of every
+    task's plan over; manifest: entries over."""
     tasks: dict[str, list[SampleRow]] = {}
     for row in rows:
         tasks.setdefault(row.task, []).append(row)
     folder.mkdir(parents=True, exist_ok=True)
     whole = _manifest(name) | manifest
-    plan = [_plan(task, of_task, absent if place == 0 else ()) for place, (task, of_task) in enumerate(tasks.items())]
-    (folder / "plan.json").write_text(json.dumps({"schema": 1, "max_length": 512, "tasks": plan}), encoding="utf-8")
+    planned = [
+        _plan(task, of_task, absent if place == 0 else ()) | dict(plan or {})
+        for place, (task, of_task) in enumerate(tasks.items())
+    ]
+    (folder / "plan.json").write_text(json.dumps({"schema": 1, "max_length": 512, "tasks": planned}), encoding="utf-8")
     with SampleStore(folder) as store:
         for row in rows:
             store.append(row)

@@ -42,7 +42,9 @@ def refused(said: Said, *parts: str) -> None:
 def test_the_page_holds_every_sample_and_is_the_same_each_time(run: Path, report: Report, tmp_path: Path) -> None:
     said = report(run)
     page = tmp_path / "report.html"
-    assert (said.code, said.out) == (0, "") and said.err.startswith(f"{page}: 6 samples, 0.")
+    assert (
+        (said.code, said.out) == (0, "") and said.err.startswith(f"{page}: 6 samples, ") and said.err.endswith(" kB\n")
+    )
     text = page.read_text(encoding="utf-8")
     chunks = re.findall(r'<script type="application/octet-stream" id="chunk-\d+">([^<]*)</script>', text)
     samples = [sample for chunk in chunks for sample in json.loads(gzip.decompress(base64.b64decode(chunk)))]
