@@ -33,24 +33,15 @@ def guess(row: SampleRow) -> float:
     return 1 / max(len(row.answer.probabilities or {}), 1)
 
 
-def equal(target: str, label: str) -> bool:
-    """The label is the target answer."""
-    return target == label
-
-
-def starts(target: str, label: str) -> bool:
-    """The target answer begins with the label, which is not empty."""
-    return bool(label) and target.startswith(label)
-
-
 def hit(row: SampleRow) -> float:
     """Whether the chosen label is the target."""
-    return float(equal(row.target, chosen(row)))
+    return float(row.target == chosen(row))
 
 
 def hit_start(row: SampleRow) -> float:
-    """Whether the target begins with the chosen label."""
-    return float(starts(row.target, chosen(row)))
+    """Whether the target begins with the chosen label, which is not empty."""
+    label = chosen(row)
+    return float(bool(label) and row.target.startswith(label))
 
 
 @dataclass(frozen=True)
@@ -76,9 +67,7 @@ class AccuracyBothOrders:
     def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
         clusters = by_cluster(rows)
         groups = {name: group for name, group in zip(clusters.ids, clusters.members(), strict=True) if len(group) > 1}
-        hits = np.array(
-            [all(equal(row.target, chosen(row)) for row in group) for group in groups.values()], dtype=np.float64
-        )
+        hits = np.array([all(hit(row) for row in group) for group in groups.values()], dtype=np.float64)
         guesses = [float(np.prod([guess(row) for row in group])) for group in groups.values()]
         columns = np.stack([hits, np.ones_like(hits)], axis=1)
         chance = float(np.mean(guesses)) if guesses else 0.0
