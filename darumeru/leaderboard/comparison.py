@@ -143,9 +143,7 @@ def compare(
     if not compared and any(_otherwise(name, runs, found) for name in names):
         what = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
         raise UserError(what, where, "--allow-different compares the metrics that both have")
-    tested = [place for place, one in enumerate(compared) if one.p is not None]
-    for place, p in zip(tested, holm([compared[place].p or 0.0 for place in tested]), strict=True):
-        compared[place] = replace(compared[place], holm=p)
+    compared = _corrected(compared)
     whole = {one.task: one for one in compared if one.task in draws}
     return Comparison(
         a=run_a.name,
@@ -158,6 +156,12 @@ def compare(
         settings=settings,
         skipped=skipped,
     )
+
+
+def _corrected(compared: Sequence[TaskDifference]) -> list[TaskDifference]:
+    tested = [one.p for one in compared if one.p is not None]
+    corrected = iter(holm(tested))
+    return [one if one.p is None else replace(one, holm=next(corrected)) for one in compared]
 
 
 def _common(a: Run, b: Run, found: tuple[RunStatistics, RunStatistics], tasks: Sequence[str]) -> list[str]:
