@@ -21,17 +21,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from darumeru.core.answer import Answer
-from darumeru.core.row import SampleRow
-from darumeru.runs.manifest import write_manifest
+from darumeru.core.files import to_json
+from darumeru.core.row import StoredAnswer
+from darumeru.runs.manifest import MANIFEST
 from darumeru.runs.score import score_run
 from darumeru.runs.store import SampleStore
+from darumeru.runs.stored_plan import StoredQuestion, StoredTask, write_questions, write_tasks
 
 GROUPS = {"DaruMMLU": 3, "DaruMERA": 8, "DaruSum": 2, "DaruCopy-EN": 2, "DaruCopy-RU": 2}
 TASKS = {f"synthetic/{group}-{number}": group for group, count in GROUPS.items() for number in range(count)}
 PROMPT = "Вопрос: какая из столиц стоит на реке? Ответ выбери из предложенных. " * 3
 
 
-def rows(task: str, count: int, skill: float, model: int) -> Iterator[SampleRow]:
+def answers(task: str, count: int, skill: float, model: int) -> Iterator[tuple[StoredAnswer, StoredQuestion]]:
     """Four-choice samples, of hardness that all models share; a model of more skill is right more often."""
     hardness, luck = random.Random(task), random.Random(f"{task} {model}")
     for number in range(count):
@@ -40,51 +42,51 @@ def rows(task: str, count: int, skill: float, model: int) -> Iterator[SampleRow]
         wrong = "ABCD".replace(target, "")
         said = target if right else wrong[luck.randrange(3)]
         answer = Answer(probabilities={letter: 0.7 if letter == said else 0.1 for letter in "ABCD"}, seconds=0.01)
-        fingerprint = f"{model}-{task}-{number}"
-        yield SampleRow(
-            task, str(number), str(number), fingerprint, PROMPT, 60, target, answer, {}, {"acc": float(right)}
-        )
+        name, key = str(number), f"{model}-{task}-{number}"
+        yield StoredAnswer(task, name, key, PROMPT, 60, 0, answer), StoredQuestion(name, key, name, target, {})
 
 
 def make_run(folder: Path, model: int, samples: int) -> None:
     """One scored run folder of `samples` samples over the 17 tasks."""
     manifest = {
-        "schema": 1, "status": "finished", "model": {"name": f"synthetic-{model}", "fingerprint": f"{model:064d}"},
+        "schema": 2, "status": "finished", "model": {"name": f"synthetic-{model}", "fingerprint": f"{model:064d}"},
+        "spec": {"answers": {}, "scores": {}}, "spec_hash": "0" * 64, "sessions": [],
         "tokenizer": {"fingerprint": "2" * 64}, "profile": "darumeru", "engine": {"name": "synthetic"},
         "data": {"source": "synthetic", "tasks": {}}, "seed": 0, "resamples": 100, "versions": {}, "seconds": 1.0,
         "finished": "2026-01-01T00:00:00Z",
     }  # fmt: skip
-    plan = []
+    tasks = []
     folder.mkdir(parents=True, exist_ok=True)
     with SampleStore(folder) as store:
         for place, (task, group) in enumerate(TASKS.items()):
             count = samples // len(TASKS) + (place < samples % len(TASKS))
-            asked = {}
-            for row in rows(task, count, 0.3 + 0.01 * model, model):
-                store.append(row)
-                asked[row.id] = row.fingerprint
-            plan.append(_plan(task, group, asked))
-    (folder / "plan.json").write_text(json.dumps({"schema": 1, "max_length": 4096, "tasks": plan}), encoding="utf-8")
-    write_manifest(folder, manifest)
+            questions = []
+            for answer, question in answers(task, count, 0.3 + 0.01 * model, model):
+                store.append(answer)
+                questions.append(question)
+            write_questions(folder, task, questions)
+            tasks.append(_task(task, group, count))
+    write_tasks(folder, tasks)
+    (folder / MANIFEST).write_text(to_json(manifest), encoding="utf-8")
     score_run(folder, manifest)
 
 
-def _plan(task: str, group: str, samples: dict[str, str]) -> dict[str, object]:
-    return {
-        "name": task, "group": group, "method": "multiple_choice", "metrics": ["acc"], "score": ["acc"],
-        "language": "ru", "leaderboard": True, "num_fewshot": 0, "limited": False, "samples": samples, "too_long": [],
-        "data": {}, "error": None, "source": "", "settings": {},
-    }  # fmt: skip
+def _task(task: str, group: str, asked: int) -> StoredTask:
+    return StoredTask(
+        name=task, group=group, method="multiple_choice", metrics=("acc",), score=("acc",), language="ru",
+        leaderboard=True, definition=task, asking={}, num_fewshot=0, limited=False, asked=asked, targets="",
+        too_long=(), data={}, error=None,
+    )  # fmt: skip
 
 
 def child(folder: Path, resamples: int) -> None:
     """Build the board of all runs in `folder`; print what it took as JSON."""
     start = time.perf_counter()
     from darumeru.leaderboard.board import BoardOptions, build_board
-    from darumeru.leaderboard.sources import load_sources
+    from darumeru.leaderboard.board_inputs import load_inputs
     from darumeru.leaderboard.table import Mark
 
-    runs, published = load_sources([folder])
+    runs, published = load_inputs([folder])
     table = build_board(runs, published, BoardOptions(resamples=resamples))
     seconds = time.perf_counter() - start
     ties = sum(Mark.TIED in row.cells[table.columns[0].key].marks for row in table.rows)

@@ -62,24 +62,22 @@ def main() -> None:
 
 def measure(model: str, samples: int, folder: Path) -> list[Way]:
     """Live (second push: the first starts the engine), checkpoint and new engine, transformers on the live model."""
-    from darumeru.runs.options import RunOptions
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from darumeru.engines import EngineOptions, load_engine
     from darumeru.engines.transformers_engine import TransformersEngine
-    from darumeru.training.live_engine import LiveEngine, LiveOptions
+    from darumeru.training.config import LiveConfig, LiveOptions
+    from darumeru.training.live_engine import LiveEngine
     from darumeru.training.live_evaluation import LiveEvaluation
 
     network, tokenizer = AutoModelForCausalLM.from_pretrained(model), AutoTokenizer.from_pretrained(model)
     context = network.config.max_position_embeddings
     for limit in range(-(-samples // 17), 0, -1):
-        options = RunOptions(
-            model="live", output=str(folder), data="bundled", limit=limit, subset_seed=0, num_fewshot=0
-        )
-        evaluation = LiveEvaluation(options, tokenizer, context)
-        if len(evaluation.plan.planned) <= samples:
+        config = LiveConfig(data="bundled", limit=limit, num_fewshot=0)
+        evaluation = LiveEvaluation(config, "live", tokenizer, context)
+        if len(evaluation.session.plan.planned) <= samples:
             break
-    length = evaluation.plan.max_length
+    length = evaluation.session.plan.max_length
 
     def asked(engine: Any, name: str) -> float:
         started = time.perf_counter()
@@ -113,7 +111,9 @@ def measure(model: str, samples: int, folder: Path) -> list[Way]:
     ways.append(
         Way("transformers, live model", 0, 0, 0, asked(TransformersEngine.from_model(network, tokenizer, length), "hf"))
     )
-    print(f"{len(evaluation.plan.planned)} samples of {len(evaluation.plan.tasks)} tasks", file=sys.stderr)
+    print(
+        f"{len(evaluation.session.plan.planned)} samples of {len(evaluation.session.plan.tasks)} tasks", file=sys.stderr
+    )
     return ways
 
 
@@ -121,7 +121,8 @@ def measure_push(million: int, folder: Path) -> dict[str, dict[str, float]]:
     """Median of three pushes after the one that starts the engine, in this process and into a child."""
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    from darumeru.training.live_engine import LiveEngine, LiveOptions
+    from darumeru.training.config import LiveOptions
+    from darumeru.training.live_engine import LiveEngine
 
     tokenizer = AutoTokenizer.from_pretrained("demo/darumeru-demo")
     hidden, vocabulary = 512, 32_000

@@ -108,12 +108,11 @@ def contestant_darumeru(job: dict[str, Any]) -> dict[str, Any]:
 
     assert lm_eval and torch and transformers
 
-    from darumeru.runs.options import RunOptions
-
     from darumeru.engines import load_engine
     from darumeru.engines.protocol import Engine, EngineOptions
     from darumeru.engines.request import LogLikelihood, Request
     from darumeru.runs import evaluate
+    from darumeru.runs.config import RunConfig
     from darumeru.runs.plan import Planner
 
     times: dict[str, float] = {}
@@ -143,13 +142,13 @@ def contestant_darumeru(job: dict[str, Any]) -> dict[str, Any]:
         return engine
 
     Planner.plan = timed  # type: ignore[method-assign]
-    options = RunOptions(
+    options = RunConfig(
         model=job["model"],
         output=str(Path(job["folder"]) / f"run-{job['task']}"),
         tasks=(f"lm_eval:{job['task']}",),
         include=(job["folder"],),
-        engine_options=EngineOptions(model=job["model"], dtype="float32"),
-        prompts=evaluate.PromptOptions(chat_template="none"),
+        dtype="float32",
+        chat_template="none",
     )
     run = evaluate.run(options, load_engine=loader)[0]
     asking = time.perf_counter() - times["loaded"] + times["planning"] - times["closing"]

@@ -33,11 +33,10 @@ ENVIRONMENT = {
 
 def contestant_darumeru(job: dict[str, Any]) -> dict[str, float]:
     """The harness as a user runs it; dumps its requests for the others."""
-    from darumeru.runs.options import RunOptions
-
     from darumeru.engines import load_engine
     from darumeru.engines.protocol import Engine, EngineOptions
     from darumeru.runs import evaluate
+    from darumeru.runs.config import RunConfig
 
     times: dict[str, float] = {}
 
@@ -73,7 +72,7 @@ def contestant_darumeru(job: dict[str, Any]) -> dict[str, float]:
         return engine
 
     began = time.perf_counter()
-    options = RunOptions(
+    options = RunConfig(
         model=job["model"],
         output=job["output"],
         tasks=tuple(job["tasks"]),

@@ -15,11 +15,11 @@ PARTS = ("darumeru", "lep_plugins", "tasks", "leaderboards", "recipes", "pyproje
 LOOK = """
 from pathlib import Path
 import darumeru
-from darumeru.leaderboard.sources import load_sources
+from darumeru.leaderboard.board_inputs import load_inputs
 from darumeru.tasks.registry import load_registry, tasks_folder
 assert Path(darumeru.__file__).is_relative_to(Path("installed").resolve()), darumeru.__file__
 assert tasks_folder().is_relative_to(Path("installed").resolve())
-print(len(load_registry("darumeru").select(["darumeru"])), len(load_sources([Path("leaderboards/paper")])[1]))
+print(len(load_registry("darumeru").select(["darumeru"])), len(load_inputs([Path("leaderboards/paper")])[1]))
 """
 
 

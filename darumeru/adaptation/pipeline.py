@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from darumeru.adaptation.board_line import board_line
 from darumeru.adaptation.identity import fingerprint, step_key
 from darumeru.adaptation.protocols import Candidate, StepContext
 from darumeru.adaptation.ranks import is_first, join, on_first
@@ -17,9 +18,10 @@ from darumeru.adaptation.recipe import Recipe
 from darumeru.adaptation.scoring import Scored, Scorer
 from darumeru.adaptation.store import Made, StepFolder, locked
 from darumeru.adaptation.variants import Ref, Variant, expand
+from darumeru.core import numbers
 from darumeru.core.errors import RunFailed, UserError
 from darumeru.core.files import write_atomically
-from darumeru.leaderboard.adaptation_board import Board, write_board
+from darumeru.leaderboard.candidates import CandidateBoard, write_board
 from darumeru.runs.progress import Progress
 
 
@@ -57,12 +59,12 @@ class Pipeline:
         self.reporter = reporter
         self.variants = expand(recipe)
         self.scorer = Scorer(output, recipe.score, reporter)
-        self.board = Board(recipe.name)
+        self.board = CandidateBoard(recipe.name)
         self.made: dict[str, list[Made]] = {}
         self.handed: dict[str, list[Made]] = {}
         self._given: dict[str, Made] = {}
 
-    def run(self) -> Board:
+    def run(self) -> CandidateBoard:
         """Do what is not done yet. UserError: a model that cannot be found, a step that refuses, a folder that is not
         a pipeline's. RunFailed: the best of nothing scored was asked for."""
         join()
@@ -223,7 +225,7 @@ class Pipeline:
         inputs = {name: made.label for name, made in job.inputs.items()}
         parent_label = job.parent.label if job.parent else None
         job.folder.finish({"key": job.key, "seconds": round(seconds, 3), "parent": parent_label, "inputs": inputs})
-        self.reporter.end(f"{job.label}: {count} model{'s' * (count > 1)} in {seconds:.0f} s")
+        self.reporter.end(f"{job.label}: {count} model{'s' * (count > 1)} in {numbers.seconds(seconds)}")
 
     def made_by(self, job: StepRun) -> list[Made]:
         """The candidates of a job so far, with labels and lineage."""
@@ -257,13 +259,14 @@ class Pipeline:
         if known is None:
             self.reporter.phase(f"scoring {made.label}")
             known = self.scorer.score(made)
-            shown = f"{known.main} {known.value:.3f}" if known.value is not None else f"failed: {known.failed}"
+            value = numbers.number(known.value)
+            shown = f"failed: {known.failed}" if known.value is None else f"{known.main} {value}"
             self.reporter.end(f"{made.label}: {shown}")
         self._note(made, known)
         return known
 
     def _note(self, made: Made, scored: Scored | None) -> None:
-        if self.board.put(made, scored) and is_first():
+        if self.board.put(board_line(made, scored, self.output)) and is_first():
             write_board(self.board, self.output)
 
     def _select(self, job: StepRun, made: list[Made]) -> list[Made]:

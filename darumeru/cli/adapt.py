@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from darumeru.adaptation.preview import PreviewLine
+    from darumeru.leaderboard.candidates import CandidateBoard
 
 MOST_TASKS = 4
 WIDE = 1000
@@ -60,10 +62,10 @@ def adapt(
         progress.close()
     if not is_first():
         return
-    from darumeru.leaderboard.adaptation_board import board_json
+    from darumeru.leaderboard.candidates import board_json
 
     if as_json:
-        typer.echo(json.dumps(board_json(board, folder), ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(board_json(board), ensure_ascii=False, indent=2))
     else:
         _show_board(board)
         print(f"board.md, board.html and board.json are in {folder}", file=sys.stderr)
@@ -114,31 +116,19 @@ def _line(one: PreviewLine) -> str:
     return "; ".join(part for part in (f"{one.name} [{one.step}] {state}", str(one.size), one.about) if part)
 
 
-def _show_board(board: Any) -> None:
-    """Means and groups, tasks where they are few; `from` is the model before (the whole chain is in board.md)."""
-    from rich import box
+def _show_board(board: CandidateBoard) -> None:
+    """Means and groups, tasks where they are few (all of them are in the files)."""
     from rich.console import Console
-    from rich.table import Table
 
-    from darumeru.leaderboard.adaptation_board import board_table
-    from darumeru.leaderboard.curve import MEAN
+    from darumeru.leaderboard.candidates import candidate_table
+    from darumeru.leaderboard.render_terminal import render
 
-    table = board_table(board)
+    table = candidate_table(board)
     tasks = [column for column in table.columns if column.kind == "task"]
     columns = [column for column in table.columns if column.kind != "task" or len(tasks) <= MOST_TASKS]
-    columns = columns or tasks[:MOST_TASKS]
-    shown = Table(title=board.name, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    shown.add_column("#", justify="right")
-    shown.add_column("model", overflow="fold")
-    for column in columns:
-        shown.add_column("mean" if column.key == MEAN else column.title.rsplit("/", 1)[-1], justify="right")
-    shown.add_column("from", overflow="fold", style="dim")
-    for row, entry in zip(table.rows, board.ranked(), strict=True):
-        values = [row.cells[column.key].value for column in columns]
-        texts = ["failed" if entry.failed else "-" if value is None else f"{value:.3f}" for value in values]
-        before = entry.made.lineage[-2] if len(entry.made.lineage) > 1 else ""
-        shown.add_row(str(row.rank or ""), row.name, *texts, before)
     console = Console()
     if not console.is_terminal:
         console.width = WIDE
-    console.print(shown)
+    console.print(
+        render(replace(table, columns=tuple(columns or tasks[:MOST_TASKS]), details=("from",)), console.width)
+    )

@@ -34,16 +34,18 @@ def leaderboard(
     model_card: Annotated[bool, typer.Option("--model-card", help="Print a run's model-index for its card.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
-    _check_output(output)
+    from darumeru.leaderboard.output import check_output
+
+    output = None if output is None else check_output(output)
     if model_card:
         _write(_model_card(sources), output)
         return
     chosen = _format(form, output, as_json)
     from darumeru.leaderboard.board import BoardOptions, build_board
-    from darumeru.leaderboard.sources import load_sources
+    from darumeru.leaderboard.board_inputs import load_inputs
 
     options = BoardOptions(sort, by, aggregate, allow_partial, allow_different)
-    runs, published = load_sources(sources)
+    runs, published = load_inputs(sources)
     table = build_board(runs, published, options)
     if chosen is None:
         from rich.console import Console
@@ -72,11 +74,6 @@ def _format(form: str | None, output: Path | None, as_json: bool) -> str | None:
     return SUFFIXES[output.suffix.lower()]
 
 
-def _check_output(output: Path | None) -> None:
-    if output is not None and output.is_dir():
-        raise UserError("is a folder, --output is a file", str(output))
-
-
 def _render(table: Table, form: str) -> str:
     from importlib import import_module
 
@@ -86,10 +83,10 @@ def _render(table: Table, form: str) -> str:
 
 
 def _model_card(sources: list[Path]) -> str:
+    from darumeru.leaderboard.board_inputs import load_inputs
     from darumeru.leaderboard.render_model_card import render
-    from darumeru.leaderboard.sources import load_sources
 
-    runs, published = load_sources(sources)
+    runs, published = load_inputs(sources)
     if len(runs) != 1 or published:
         raise UserError(f"a model card is of one run, here are {len(runs) + len(published)} sources", "--model-card")
     return render(runs[0])
@@ -99,6 +96,6 @@ def _write(text: str, output: Path | None) -> None:
     if output is None:
         typer.echo(text, nl=False)
         return
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with output.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
+    from darumeru.leaderboard.output import write_output
+
+    write_output(output, text)

@@ -31,11 +31,12 @@ def report(
 ) -> None:
     from rich.console import Console
 
+    from darumeru.core.numbers import size
     from darumeru.leaderboard.html_report import write_report
 
     written = write_report(run, output, curve=curve, tokenizer=tokenizer, unfinished=allow_partial)
     tokens = f", tokens of {written.with_tokens}" if written.with_tokens else ""
     Console(stderr=True).print(
-        f"{written.path}: {written.samples} samples{tokens}, {written.size / 1e6:.1f} MB",
+        f"{written.path}: {written.samples} samples{tokens}, {size(written.size)}",
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip

@@ -9,6 +9,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from darumeru.core.numbers import interval, number, percent, seconds
+from darumeru.leaderboard.measures import task_measure
 from darumeru.runs.results import Results, Score, TaskScore
 
 
@@ -24,7 +26,8 @@ def result_table(results: Results) -> Group:
         mean = results.groups.get(group)
         table.add_row(Text(group, style="bold cyan"), *_bold(mean), "", "", _reason(mean))
         for task in tasks:
-            table.add_row(f"  {task.name}", *_cells(task.score), _coverage(task), _shots(task), _notes(task))
+            digits = task_measure(results, task.name).digits
+            table.add_row(f"  {task.name}", *_cells(task.score, digits), _coverage(task), _shots(task), _notes(task))
         for name, inner in results.groups.items():
             if name.startswith(f"{group}:"):
                 table.add_row(Text(f"  {name}", style="bold"), *_bold(inner), "", "", _reason(inner))
@@ -42,25 +45,17 @@ def _footer(results: Results) -> str:
     manifest = results.manifest
     parts = [f"data {manifest['data']['source']}", f"engine {manifest['engine']['name']}", "greedy"]
     parts += [
-        f"{language}: {values['symbols_per_token']:.2f} symbols/token, {values['tokens_per_word']:.2f} tokens/word"
+        f"{language}: {number(values['symbols_per_token'], 2)} symbols/token, "
+        f"{number(values['tokens_per_word'], 2)} tokens/word"
         for language, values in results.token_efficiency.items()
     ]
     if manifest.get("seconds"):
-        parts.append(f"{manifest['seconds']:.0f} s")
+        parts.append(seconds(manifest["seconds"]))
     return "; ".join(parts)
 
 
-def _cells(score: Score) -> tuple[str, str]:
-    if score.value is None:
-        return "-", ""
-    both = score.low is not None and score.high is not None
-    interval = f"{_number(score.low or 0.0)} to {_number(score.high or 0.0)}" if both else ""
-    return _number(score.value), interval
-
-
-def _number(value: float) -> str:
-    """Three digits after the point; perplexities can need a power of ten."""
-    return f"{value:.3f}" if abs(value) < 10_000 else f"{value:.3g}"
+def _cells(score: Score, digits: int = 3) -> tuple[str, str]:
+    return number(score.value, digits), interval(score.low, score.high, digits)
 
 
 def _bold(score: Score | None) -> tuple[Text, Text]:
@@ -78,7 +73,9 @@ def _coverage(task: TaskScore) -> str:
 
 def _shots(task: TaskScore) -> str:
     return (
-        str(task.num_fewshot) if task.shots_used == task.num_fewshot else f"{task.shots_used:.1f} of {task.num_fewshot}"
+        str(task.num_fewshot)
+        if task.shots_used == task.num_fewshot
+        else f"{number(task.shots_used, 1)} of {task.num_fewshot}"
     )
 
 
@@ -86,5 +83,5 @@ def _notes(task: TaskScore) -> Text:
     if task.error:
         return Text(task.error, style="red")
     return Text(
-        ", ".join(f"{name} {100 * value:.0f} %" for name, value in task.rates.items() if value > 0), style="yellow"
+        ", ".join(f"{name} {percent(value, 0)}" for name, value in task.rates.items() if value > 0), style="yellow"
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from darumeru.core.errors import UserError, near_names
+from darumeru.core.numbers import count
+from darumeru.leaderboard.measures import main_family
 from darumeru.leaderboard.note import Note
+from darumeru.metrics.measure import SCORE, Measure, combined
 from darumeru.metrics.statistic import FloatArray
 from darumeru.tasks.registry import LEADERBOARD_GROUPS
 
@@ -18,30 +21,35 @@ KINDS = ("tasks", "groups", "normalized")
 
 @dataclass(frozen=True)
 class Aggregate:
-    """Sum over tasks of weight x (score - chance) / (1 - chance); the weights add up to one. No clipping: a task below
-    chance counts below zero. formula: the same in words, without a full stop, for footers."""
+    """Sum over tasks of weight x (score - chance) / (top - chance), where a guesser gets `chance` and nothing is better
+    than `top` (0 and 1 where they are not given); the weights add up to one. No clipping: a task below chance counts
+    below zero. formula: the same in words, without a full stop, for footers."""
 
     key: str
     title: str
     formula: Note
     weights: Mapping[str, float]
-    chance: Mapping[str, float]
+    chance: Mapping[str, float] = field(default_factory=dict)
+    top: Mapping[str, float] = field(default_factory=dict)
+    measure: Measure = SCORE
 
     def value(self, scores: Mapping[str, float]) -> float:
         """The aggregate of one model's scores, one for each task of `weights`."""
-        return float(sum(weight * self._scaled(task, scores[task]) for task, weight in self.weights.items()))
+        return float(sum(weight * (scores[task] - self._level(task)) / self._room(task)
+                         for task, weight in self.weights.items()))  # fmt: skip
 
     def draws(self, scores: Mapping[str, FloatArray]) -> FloatArray:
         """The aggregate of resampled scores: arrays of one shape, task by task."""
         total: FloatArray = np.zeros_like(next(iter(scores.values())))
         for task, weight in self.weights.items():
-            level = self.chance.get(task, 0.0)
-            total = total + weight * (scores[task] - level) / (1 - level)
+            total = total + weight * (scores[task] - self._level(task)) / self._room(task)
         return total
 
-    def _scaled(self, task: str, score: float) -> float:
-        level = self.chance.get(task, 0.0)
-        return (score - level) / (1 - level)
+    def _level(self, task: str) -> float:
+        return self.chance.get(task, 0.0)
+
+    def _room(self, task: str) -> float:
+        return self.top.get(task, 1.0) - self._level(task)
 
 
 def check_kind(kind: str) -> None:
@@ -57,43 +65,45 @@ def is_benchmark(groups: Mapping[str, str]) -> bool:
     return len(groups) == BENCHMARK_TASKS and set(groups.values()) == set(LEADERBOARD_GROUPS)
 
 
-def make_aggregate(kind: str, groups: Mapping[str, str], chance: Mapping[str, float]) -> Aggregate:
-    """groups: task -> group, for all tasks of the board. chance: task -> score of a guesser, for "normalized"."""
+def make_aggregate(
+    kind: str, groups: Mapping[str, str], chance: Mapping[str, float], measures: Mapping[str, Measure] | None = None
+) -> Aggregate:
+    """groups: task -> group, for all tasks of the board. chance: task -> score of a guesser, for "normalized".
+    measures: task -> what its score is; the aggregate is over those of which one mean can be taken."""
     check_kind(kind)
-    count = len(groups)
-    even = {task: 1 / count for task in groups}
+    measures = {task: (measures or {}).get(task, SCORE) for task in groups}
+    groups = {task: groups[task] for task in main_family(measures)}
+    measure = combined([measures[task] for task in groups])
+    number = len(groups)
+    even = {task: 1 / number for task in groups}
     if kind == "groups":
         members: dict[str, int] = {}
         for group in groups.values():
             members[group] = members.get(group, 0) + 1
         weights = {task: 1 / (len(members) * members[group]) for task, group in groups.items()}
-        plural = "group" if len(members) == 1 else "groups"
-        title = f"Mean of {len(members)} {plural}"
+        title = f"Mean of {count(len(members), 'group')}"
         names = ", ".join(members)
         formula = Note(
-            f"{title}: unweighted mean of the means of {names} ({_tasks(count)})",
-            f"{title}: невзвешенное среднее средних по группам {names} (задач: {count})",
+            f"{title}: unweighted mean of the means of {names} ({count(number, 'task')})",
+            f"{title}: невзвешенное среднее средних по группам {names} (задач: {number})",
         )
-        return Aggregate("group_mean", title, formula, weights, {})
+        return Aggregate("group_mean", title, formula, weights, measure=measure)
     if kind == "normalized":
-        certain = [task for task in groups if chance.get(task, 0.0) >= 1]
+        tops = {task: 1.0 if (high := measures[task].high) is None else high for task in groups}
+        certain = [task for task in groups if chance.get(task, 0.0) >= tops[task]]
         if certain:
-            raise UserError(f"chance is 1 in {', '.join(certain)}, no score lies above it", "--aggregate normalized")
-        title = f"Above chance, {_tasks(count)}"
+            raise UserError(f"no score lies above chance in {', '.join(certain)}", "--aggregate normalized")
+        title = f"Above chance, {count(number, 'task')}"
         formula = Note(
-            f"{title}: mean of (score - chance) / (1 - chance); below chance is negative, nothing is clipped",
-            f"{title}: среднее (оценка - случайная) / (1 - случайная); ниже случайной — отрицательное, ничего не "
+            f"{title}: mean of (score - chance) / (top - chance); below chance is negative, nothing is clipped",
+            f"{title}: среднее (оценка - случайная) / (высшая - случайная); ниже случайной — отрицательное, ничего не "
             "обрезается",
         )
-        return Aggregate("normalized", title, formula, even, dict(chance))
+        return Aggregate("normalized", title, formula, even, dict(chance), tops, replace(measure, low=None))
     if is_benchmark(groups):
         formula = Note("Micro-Avg: unweighted mean of the 17 tasks", "Micro-Avg: невзвешенное среднее по 17 задачам")
-        return Aggregate("micro_avg", "Micro-Avg", formula, even, {})
-    title = f"Mean of {_tasks(count)}"
+        return Aggregate("micro_avg", "Micro-Avg", formula, even, measure=measure)
+    title = f"Mean of {count(number, 'task')}"
     names = ", ".join(groups)
     formula = Note(f"{title}: unweighted mean of {names}", f"{title}: невзвешенное среднее по задачам {names}")
-    return Aggregate("mean", title, formula, even, {})
-
-
-def _tasks(count: int) -> str:
-    return "1 task" if count == 1 else f"{count} tasks"
+    return Aggregate("mean", title, formula, even, measure=measure)

@@ -8,15 +8,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from darumeru.core.errors import UserError, near_names
+from darumeru.core.numbers import count
 from darumeru.leaderboard.aggregate import Aggregate, check_kind, is_benchmark, make_aggregate
 from darumeru.leaderboard.board_footer import footer, row_about
 from darumeru.leaderboard.board_rows import BoardTasks, own_cells, published_cells
-from darumeru.leaderboard.entries import Entry, board_tasks, make_entries
+from darumeru.leaderboard.cell_text import cell_of
+from darumeru.leaderboard.contenders import Contender, board_tasks, make_contenders
 from darumeru.leaderboard.evidence import Evidence, gather
+from darumeru.leaderboard.measures import task_measures
 from darumeru.leaderboard.note import Note
 from darumeru.leaderboard.published import Published
 from darumeru.leaderboard.significance import tied
 from darumeru.leaderboard.table import Cell, Column, Mark, Row, Table
+from darumeru.metrics.measure import Measure
 from darumeru.runs.run import Run
 
 BY = ("groups", "tasks")
@@ -52,62 +56,69 @@ def build_board(runs: Sequence[Run], published: Sequence[Published] = (), option
     if not runs and not published:
         raise UserError("nothing to show: no runs and no published tables")
     groups = board_tasks(runs)
-    entries = make_entries(runs, groups, options.allow_partial, options.allow_different)
-    ranked = [entry for entry in entries if entry.complete]
-    evidence = gather([entry.run for entry in ranked], list(groups), options.resamples, options.seed)
-    tasks = _tasks(groups, options, evidence, published)
-    columns = tasks.columns(entries)
+    contenders = make_contenders(runs, groups, options.allow_partial, options.allow_different)
+    ranked = [contender for contender in contenders if contender.complete]
+    evidence = gather([contender.run for contender in ranked], list(groups), options.resamples, options.seed)
+    tasks = _tasks(groups, options, evidence, published, contenders)
+    columns = tasks.columns(contenders)
     sort = _sort_key(options.sort, columns)
-    rows = [_own_row(entry, ranked, tasks, evidence, columns) for entry in entries]
+    rows = [_own_row(contender, ranked, tasks, evidence, columns) for contender in contenders]
     rows = _marked(rows, ranked, tasks, evidence, columns)
     rows += _published_rows(published, tasks, columns)
-    if not runs:
+    if not runs and len(rows) > 1:
         rows = _marked_best(rows, columns)
-    rows = _ranked(rows, tasks.aggregate.key)
-    notes = footer(entries, published, tasks, evidence, options.resamples)
-    return Table(_title(runs, published), columns, _sorted(rows, sort), sort, notes)
+    rows = ranked_rows(rows, columns[0])
+    notes = footer(contenders, published, tasks, evidence, options.resamples)
+    return Table(_title(runs, published), columns, _sorted(rows, sort, columns), sort, notes)
 
 
 def _tasks(
-    groups: Mapping[str, str], options: BoardOptions, evidence: Evidence, published: Sequence[Published]
+    groups: Mapping[str, str],
+    options: BoardOptions,
+    evidence: Evidence,
+    published: Sequence[Published],
+    contenders: Sequence[Contender],
 ) -> BoardTasks:
     if groups:
-        aggregate = make_aggregate(options.aggregate, groups, evidence.chance)
+        measures: dict[str, Measure] = {}
+        for contender in contenders:
+            measures = task_measures(contender.run.results) | measures
+        aggregate = make_aggregate(options.aggregate, groups, evidence.chance, measures)
         by = options.by or ("groups" if is_benchmark(groups) else "tasks")
-        return BoardTasks(dict(groups), aggregate, by)
+        return BoardTasks(dict(groups), aggregate, by, measures=measures)
     names = list(dict.fromkeys(name for table in published for row in table.rows for name in row.groups))
     if options.aggregate == "groups":
-        title = f"Mean of {len(names)} groups"
+        title = f"Mean of {count(len(names), 'group')}"
         formula = Note(
             f"{title}: unweighted mean of the published group means",
             f"{title}: невзвешенное среднее опубликованных средних по группам",
         )
-        aggregate = Aggregate("group_mean", title, formula, {}, {})
+        aggregate = Aggregate("group_mean", title, formula, {})
     elif options.aggregate == "tasks":
         formula = Note(
             "Micro-Avg: unweighted mean of the 17 tasks, as published",
             "Micro-Avg: невзвешенное среднее по 17 задачам, как опубликовано",
         )
-        aggregate = Aggregate("micro_avg", "Micro-Avg", formula, {}, {})
+        aggregate = Aggregate("micro_avg", "Micro-Avg", formula, {})
     else:
         raise UserError("published tables have no single tasks, normalized needs them", "--aggregate normalized")
     return BoardTasks({}, aggregate, "groups", tuple(names))
 
 
 def _own_row(
-    entry: Entry, ranked: Sequence[Entry], tasks: BoardTasks, evidence: Evidence, columns: Sequence[Column]
+    contender: Contender, ranked: Sequence[Contender], tasks: BoardTasks, evidence: Evidence, columns: Sequence[Column]
 ) -> Row:
-    place = ranked.index(entry) if entry in ranked else None
-    cells = own_cells(entry, place, tasks, evidence)
+    place = ranked.index(contender) if contender in ranked else None
+    cells = own_cells(contender, place, tasks, evidence)
     marks = set()
-    if entry.missing:
+    if contender.missing:
         marks.add(Mark.PARTIAL)
-    if entry.differs:
+    if contender.differs:
         marks.add(Mark.DIFFERS)
-    if any(task.limited for name, task in entry.run.results.tasks.items() if name in tasks.groups):
+    if any(task.limited for name, task in contender.run.results.tasks.items() if name in tasks.groups):
         marks.add(Mark.LIMITED)
     shown = {column.key: cells[column.key] for column in columns if column.key in cells}
-    return Row(entry.name, entry.name, shown, None, frozenset(marks), row_about(entry, tasks))
+    return Row(contender.name, contender.name, shown, None, frozenset(marks), row_about(contender, tasks))
 
 
 def _published_rows(published: Sequence[Published], tasks: BoardTasks, columns: Sequence[Column]) -> list[Row]:
@@ -136,12 +147,12 @@ def _published_rows(published: Sequence[Published], tasks: BoardTasks, columns: 
 
 
 def _marked(
-    rows: list[Row], ranked: Sequence[Entry], tasks: BoardTasks, evidence: Evidence, columns: Sequence[Column]
+    rows: list[Row], ranked: Sequence[Contender], tasks: BoardTasks, evidence: Evidence, columns: Sequence[Column]
 ) -> list[Row]:
     """BEST and TIED of each column, among complete runs only. A board of one run has neither."""
     if len(ranked) < 2:
         return rows
-    names = [entry.name for entry in ranked]
+    names = [contender.name for contender in ranked]
     of = {row.name: row for row in rows}
     marks: dict[str, dict[str, Mark]] = {name: {} for name in names}
     for column in columns:
@@ -150,9 +161,10 @@ def _marked(
         if len(known) < len(values):
             continue
         draws = tasks.draws(column.key, evidence)
-        ties = tied(draws, known) if draws is not None else (False,) * len(known)
+        sign, best = column.measure.sign, column.best(known)
+        ties = (False,) * len(known) if draws is None else tied(sign * draws, [sign * value for value in known])
         for name, value, tie in zip(names, known, ties, strict=True):
-            if value == max(known):
+            if value == best:
                 marks[name][column.key] = Mark.BEST
             elif tie:
                 marks[name][column.key] = Mark.TIED
@@ -164,11 +176,11 @@ def _marked(
 
 def _marked_best(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
     """BEST of each column on a board of published rows alone; without samples nothing can be told to be tied."""
-    best: dict[str, float] = {}
-    for column in columns:
-        values = [cell.value for row in rows if (cell := row.cells.get(column.key)) and cell.value is not None]
-        if len(values) > 1:
-            best[column.key] = max(values)
+    return with_best(rows, {column.key: column.best(cell_of(row, column).value for row in rows) for column in columns})
+
+
+def with_best(rows: Sequence[Row], best: Mapping[str, float | None]) -> list[Row]:
+    """The rows with BEST where a cell has the best value of its column (key -> value)."""
     return [
         replace(
             row,
@@ -185,14 +197,14 @@ def _with(cell: Cell, mark: Mark | None) -> Cell:
     return replace(cell, marks=cell.marks | {mark}) if mark else cell
 
 
-def _ranked(rows: list[Row], key: str) -> list[Row]:
-    """Places by the aggregate among rows that may be ranked; equal values share one."""
+def ranked_rows(rows: Sequence[Row], column: Column) -> list[Row]:
+    """Places by a column among rows that may be ranked; equal values share one."""
     own = any(Mark.PUBLISHED not in row.marks for row in rows)
     values: dict[str, float] = {}
     for row in rows:
-        value = row.cells[key].value if key in row.cells else None
+        value = cell_of(row, column).value
         if value is not None and Mark.PARTIAL not in row.marks and not (own and Mark.PUBLISHED in row.marks):
-            values[row.key] = value
+            values[row.key] = column.measure.sign * value
     return [
         replace(row, rank=1 + sum(other > values[row.key] for other in values.values())) if row.key in values else row
         for row in rows
@@ -212,13 +224,14 @@ def _sort_key(sort: str | None, columns: Sequence[Column]) -> str:
     return known[sort.casefold()]
 
 
-def _sorted(rows: list[Row], sort: str) -> tuple[Row, ...]:
-    """Highest first, partial rows under all others, rows without the number last; by name: alphabetically."""
+def _sorted(rows: list[Row], sort: str, columns: Sequence[Column]) -> tuple[Row, ...]:
+    """Best first, partial rows under all others, rows without the number last; by name: alphabetically."""
+    sign = next((column.measure.sign for column in columns if column.key == sort), 1)
 
     def order(row: Row) -> tuple[bool, float, str]:
         cell = row.cells.get(sort)
         value = cell.value if cell is not None and sort != NAME else None
-        return (Mark.PARTIAL in row.marks, np.inf if value is None else -value, row.name.casefold())
+        return (Mark.PARTIAL in row.marks, np.inf if value is None else -sign * value, row.name.casefold())
 
     return tuple(sorted(rows, key=order))
 

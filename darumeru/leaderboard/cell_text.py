@@ -1,8 +1,10 @@
-"""What text renderers share: numbers, signs of the marks and their legend."""
+"""What renderers share: signs of the marks and their legend, texts of details."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from typing import Any
 
 from darumeru.leaderboard.table import Cell, Column, Mark, Row, Table
 
@@ -14,14 +16,16 @@ SIGNS = {
     Mark.LIMITED: "~",
     Mark.PUBLISHED: "†",
     Mark.DIFFERS: "!",
+    Mark.DELETED: "×",
 }
 MEANING = {
-    Mark.BEST: "highest of its column",
+    Mark.BEST: "best of its column",
     Mark.TIED: "not distinguishable from the best",
     Mark.PARTIAL: "partial, not ranked",
     Mark.LIMITED: "a subset was asked (--limit)",
     Mark.PUBLISHED: "published, not computed from stored answers",
-    Mark.DIFFERS: "made under other settings",
+    Mark.DIFFERS: "made under other settings, or scored otherwise",
+    Mark.DELETED: "deleted, its folder was given up (keep)",
 }
 
 
@@ -29,17 +33,21 @@ def cell_of(row: Row, column: Column) -> Cell:
     return row.cells.get(column.key, MISSING)
 
 
-def number(cell: Cell) -> str:
-    """Three digits; a dash where there is none."""
-    return "–" if cell.value is None else f"{cell.value:.3f}"
+def details(row: Row, table: Table) -> list[str]:
+    """The row's texts for the table's columns of details."""
+    return [about_text(row.about.get(key, "")) for key in table.details]
 
 
-def interval(cell: Cell) -> str:
-    """ "0.600–0.650", empty without an interval; "to" keeps negative bounds readable."""
-    if cell.low is None or cell.high is None:
-        return ""
-    between = " to " if cell.low < 0 else "–"
-    return f"{cell.low:.3f}{between}{cell.high:.3f}"
+def about_text(value: Any) -> str:
+    """A value of Row.about as text."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """Name -> its last part, the whole name where two share that part."""
+    names = list(dict.fromkeys(names))
+    parts = [name.rsplit("/", 1)[-1] for name in names]
+    return {name: part if parts.count(part) == 1 else name for name, part in zip(names, parts, strict=True)}
 
 
 def signs(marks: Iterable[Mark]) -> str:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from darumeru.core.numbers import number, with_interval
 from darumeru.leaderboard.svg import element, picture, shorten
+from darumeru.metrics.measure import SCORE, Measure
 
 WIDTH = 480.0
 ROW = 34.0
@@ -53,26 +55,56 @@ class Scale:
         return self.start + part * (self.end - self.start)
 
 
-def domain(values: Sequence[float | None]) -> tuple[float, float]:
-    """Tenths around the values, with 0 inside; scores that go below 0 (MCC, above chance) widen it to the left.
-    Nothing past -1 and 1, where no score lies, widens it: bars of such numbers end at the edge."""
-    known = [min(max(value, -1.0), 1.0) for value in values if value is not None and math.isfinite(value)]
-    low = math.floor(min([0.0, *known]) * 10 + 1e-9) / 10 if min([0.0, *known]) < 0 else 0.0
-    return low, max(math.ceil(max([0.1, *known]) * 10 - 1e-9) / 10, 0.1)
+def domain(values: Sequence[float | None], measure: Measure = SCORE, zero: bool = True) -> tuple[float, float]:
+    """Round numbers (tenths, for bounded measures) around the values, and around 0 where `zero` says so, as bars need
+    it. Nothing past the measure's bounds widens it: bars of such numbers end at the edge."""
+    lowest, highest = (-math.inf if measure.low is None else measure.low, measure.high)
+    known = [
+        min(max(value, lowest), math.inf if highest is None else highest)
+        for value in values
+        if value is not None and math.isfinite(value)
+    ] + [0.0] * zero
+    known = known or [0.0]
+    step = 0.1 if measure.low is not None and highest is not None else round_step(max(known) - min(known))
+    low, high = math.floor(min(known) / step + 1e-9) * step, math.ceil(max(known) / step - 1e-9) * step
+    return round(low, 12), round(max(high, low + step), 12)
 
 
-def bar_chart(bars: Sequence[Bar], about: str, *, shown: int | None = None, spread: Sequence[float | None] = ()) -> str:
+def round_step(span: float) -> float:
+    """1, 2 or 5 times a power of ten: about six of it make up the span."""
+    if span <= 0:
+        return 0.1
+    power = 10.0 ** math.floor(math.log10(span / 6))
+    return next(power * factor for factor in (1, 2, 5, 10) if span / (power * factor) <= 6)
+
+
+def tick_labels(low: float, high: float) -> list[tuple[float, str]]:
+    """Round numbers from low to high, and their texts."""
+    step = round_step(high - low)
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    places = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+    return [(step * place, number(step * place, digits).replace("-", "−")) for place in places]
+
+
+def bar_chart(
+    bars: Sequence[Bar],
+    about: str,
+    *,
+    shown: int | None = None,
+    spread: Sequence[float | None] = (),
+    measure: Measure = SCORE,
+) -> str:
     """Horizontal bars under each other with whiskers at low and high.
 
     shown: how many are drawn at first; the others are there, hidden. spread: more values that the axis has to hold,
-    for pages that put other values into the same bars.
+    for pages that put other values into the same bars. measure: what the values are.
     """
-    low, high = domain([*spread, *(end for bar in bars for end in (bar.value, bar.low, bar.high))])
+    low, high = domain([*spread, *(end for bar in bars for end in (bar.value, bar.low, bar.high))], measure)
     scale = Scale(low, high, LEFT, RIGHT)
     count = len(bars) if shown is None else min(shown, len(bars))
     height = TOP + ROW * max(count, 1) + 6
     full = TOP + ROW * max(len(bars), 1) + 6
-    drawn = [_bar(bar, scale, TOP + ROW * place, place < count) for place, bar in enumerate(bars)]
+    drawn = [_bar(bar, scale, TOP + ROW * place, place < count, measure) for place, bar in enumerate(bars)]
     return picture(
         WIDTH,
         height,
@@ -90,29 +122,21 @@ def bar_chart(bars: Sequence[Bar], about: str, *, shown: int | None = None, spre
 
 
 def _grid(scale: Scale, height: float) -> Markup:
-    step = 0.1 if scale.high - scale.low <= 0.5 else 0.2
-    ticks = [step * place for place in range(round(scale.low / step), round(scale.high / step) + 1)]
     lines = []
-    for tick in ticks:
-        if not scale.low - 1e-9 <= tick <= scale.high + 1e-9:
-            continue
+    for tick, text in tick_labels(scale.low, scale.high):
         x = scale(tick)
         anchor = "start" if x < LEFT + 10 else "end" if x > RIGHT - 4 else "middle"
-        text = f"{tick:.1f}".replace("-", "−")
-        zero = abs(tick) < 1e-9
-        lines.append(
-            element("line", x1=x, x2=x, y1=TOP - 6, y2=height, stroke="#8884", class_="zero" if zero else "grid")
-        )
+        kind = "grid" if tick else "zero"
+        lines.append(element("line", x1=x, x2=x, y1=TOP - 6, y2=height, stroke="#8884", class_=kind))
         lines.append(element("text", text, x=x, y=12.0, text_anchor=anchor, class_="tick", fill="#777", font_size=11.0))
     return element("g", *lines, class_="axis", aria_hidden="true")
 
 
-def _bar(bar: Bar, scale: Scale, y: float, visible: bool) -> Markup:
+def _bar(bar: Bar, scale: Scale, y: float, visible: bool, measure: Measure) -> Markup:
     zero, value = scale(0.0), bar.value
     x = scale(value) if value is not None else zero
-    interval = bar.low is not None and bar.high is not None
-    said = "–" if value is None else f"{value:.3f}"
-    whole = f"{bar.label}: {said}" + (f" ({bar.low:.3f} … {bar.high:.3f})" if interval else "")
+    said = number(value, measure.digits).replace("-", "−")
+    whole = f"{bar.label}: {with_interval(value, bar.low, bar.high, measure.digits)}"
     return element(
         "g",
         element("title", whole),
@@ -169,7 +193,7 @@ def radar(axes: Sequence[str], shapes: Sequence[Shape], about: str, *, shown: in
                     stroke="#8884")
         )  # fmt: skip
         parts.append(
-            element("text", f"{top * ring:.2f}", x=middle[0] + 4, y=middle[1] - radius * ring + 11, class_="tick",
+            element("text", number(top * ring, 2), x=middle[0] + 4, y=middle[1] - radius * ring + 11, class_="tick",
                     fill="#777", font_size=10.0)
         )  # fmt: skip
     parts += [_spoke(axis, turn, middle, radius) for axis, turn in zip(axes, turns, strict=True)]
@@ -183,7 +207,7 @@ def radar(axes: Sequence[str], shapes: Sequence[Shape], about: str, *, shown: in
             element(
                 "polygon",
                 element("title", f"{shape.label}: " + ", ".join(
-                    f"{axis} {value:.3f}" for axis, value in zip(axes, shape.values, strict=True))),
+                    f"{axis} {number(value)}" for axis, value in zip(axes, shape.values, strict=True))),
                 points=" ".join(at(turn, value) for turn, value in zip(turns, values, strict=True)),
                 class_=f"shape series-{drawn % len(COLOURS)}" if drawn < shown else "shape",
                 fill=colour,

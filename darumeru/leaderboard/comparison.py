@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from darumeru.core.errors import UserError, near_names
+from darumeru.core.numbers import count
 from darumeru.leaderboard.manifests import differences
+from darumeru.leaderboard.measures import main_family, metric_measure, otherwise, score_label
 from darumeru.leaderboard.significance import (
     bootstrap_p,
     common_clusters,
@@ -19,18 +21,21 @@ from darumeru.leaderboard.significance import (
     mcnemar_p,
     paired_scores,
 )
-from darumeru.leaderboard.statistics import run_statistics
+from darumeru.leaderboard.statistics import RunStatistics, run_statistics
+from darumeru.metrics.measure import SCORE, Measure, combined
 from darumeru.metrics.statistic import FloatArray, Statistic
 from darumeru.runs.run import Run
 
 SCHEMA = 1
+LEVEL = 0.95
 NOTHING = 1e-12
 """A resampled difference below this is the rounding of equal scores."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """b minus a with the 95 % paired interval and two-sided bootstrap p; reason: why these are None."""
+    """b minus a with the 95 % paired interval and two-sided bootstrap p; reason: why these are None. measure: what the
+    numbers are."""
 
     a: float
     b: float
@@ -39,22 +44,29 @@ class Difference:
     high: float | None = None
     p: float | None = None
     reason: str | None = None
+    measure: Measure = SCORE
 
 
 @dataclass(frozen=True)
 class TaskDifference(Difference):
-    """n: records compared. holm: p corrected over the tasks. mcnemar: exact p of the right and wrong answers, where
-    each record has one (None elsewhere); then gained and lost are the records that only b, or only a, has right.
-    warning: what is odd."""
+    """metric: what is compared, "acc" or "mean of acc and f1_macro". n: records compared. holm: p corrected over the
+    tasks. mcnemar: exact p of the right and wrong answers, where each record has one (None elsewhere); then gained and
+    lost are the records that only b, or only a, has right. warning: what is odd."""
 
     task: str = ""
     group: str = ""
+    metric: str = ""
     n: int = 0
     holm: float | None = None
     mcnemar: float | None = None
     gained: tuple[str, ...] | None = None
     lost: tuple[str, ...] | None = None
     warning: str | None = None
+
+    @property
+    def significant(self) -> bool:
+        """At the 95 % level, with Holm's correction."""
+        return self.holm is not None and self.holm < 1 - LEVEL
 
 
 @dataclass(frozen=True)
@@ -75,16 +87,17 @@ class Comparison:
     @property
     def conclusion(self) -> str:
         """One sentence that says what the figures allow to say."""
-        better = [one.task for one in self.tasks if _significant(one) and one.difference > 0]
-        worse = [one.task for one in self.tasks if _significant(one) and one.difference < 0]
-        count = len(self.tasks)
-        if not better and not worse:
-            text = f"B cannot be told from A in any of {count} task{'' if count == 1 else 's'}"
+        sure = [one for one in self.tasks if one.significant]
+        better = [one.task for one in sure if one.measure.sign * one.difference > 0]
+        worse = [one.task for one in sure if one.measure.sign * one.difference < 0]
+        tests = count(len(self.tasks), "task")
+        if not sure:
+            text = f"B cannot be told from A in any of {tests}"
         else:
             parts = [f"better in {', '.join(better)}"] if better else []
             parts += [f"worse in {', '.join(worse)}"] if worse else []
-            text = f"B is {' and '.join(parts)} ({len(better) + len(worse)} of {count} tasks)"
-        return text + f", 95 % level, Holm's correction over {count} task{'' if count == 1 else 's'}."
+            text = f"B is {' and '.join(parts)} ({len(sure)} of {tests})"
+        return text + f", 95 % level, Holm's correction over {tests}."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON; docs/schemas/comparison.schema.json describes it."""
@@ -101,49 +114,57 @@ def compare(
 ) -> Comparison:
     """Compare b with a on the tasks that both have scored, or on `tasks`.
 
-    Raises UserError for runs whose settings change numbers (unless allow_different), without common tasks, or for a
-    task that is not common.
+    A task that the runs score otherwise is left out; with allow_different it is compared with a warning, metric by
+    metric where its score is not of the same ones. Raises UserError for runs whose settings change numbers (unless
+    allow_different), without a task that can be compared, or for a task that is not common.
     """
     settings = differences([run_a.manifest, run_b.manifest])
+    where = f"{run_a.path}, {run_b.path}"
     if settings and not allow_different:
-        where = f"{run_a.path}, {run_b.path}"
         raise UserError(f"differ in what changes numbers: {'; '.join(settings)}", where, "--allow-different compares")
     if resamples < 1:
         raise UserError("at least one resample is needed", "--resamples")
-    found = run_statistics(run_a), run_statistics(run_b)
-    names = _common(run_a, run_b, found, tasks)
-    compared: dict[str, TaskDifference] = {}
+    runs, found = (run_a, run_b), (run_statistics(run_a), run_statistics(run_b))
+    compared: list[TaskDifference] = []
     draws: dict[str, FloatArray] = {}
     skipped: dict[str, str] = {}
+    names = _common(run_a, run_b, found, tasks)
     for name in names:
-        pair = found[0][name], found[1][name]
-        reason = _unpaired(pair)
-        if reason:
-            skipped[name] = reason
+        reason = _otherwise(name, runs, found)
+        pairs = _pairs(name, found, named=reason is None or allow_different)
+        if not pairs or _no_common_record(pairs):
+            skipped[name] = reason or "the runs asked no record in common"
             continue
-        group = run_b.results.tasks[name].group
-        compared[name], draws[name] = _task(name, group, pair, resamples, seed)
-    tested = [name for name, one in compared.items() if one.p is not None]
-    for name, p in zip(tested, holm([compared[name].p or 0.0 for name in tested]), strict=True):
-        compared[name] = replace(compared[name], holm=p)
+        for metrics, pair in pairs.items():
+            one, drawn = _task(name, run_b, metrics, pair, resamples, seed)
+            compared.append(replace(one, warning="; ".join(filter(None, (reason, one.warning))) or None))
+            if metrics == found[1].names(name):
+                draws[name] = drawn
+    if not compared and any(_otherwise(name, runs, found) for name in names):
+        what = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+        raise UserError(what, where, "--allow-different compares the metrics that both have")
+    compared = _corrected(compared)
+    whole = {one.task: one for one in compared if one.task in draws}
     return Comparison(
         a=run_a.name,
         b=run_b.name,
         paths=(str(run_a.path), str(run_b.path)),
         resamples=resamples,
         seed=seed,
-        tasks=tuple(compared.values()),
-        groups=_groups(run_a, run_b, compared, draws),
+        tasks=tuple(compared),
+        groups=_groups(run_a, run_b, whole, draws),
         settings=settings,
         skipped=skipped,
     )
 
 
-def _significant(one: TaskDifference) -> bool:
-    return one.holm is not None and one.holm < 0.05
+def _corrected(compared: Sequence[TaskDifference]) -> list[TaskDifference]:
+    tested = [one.p for one in compared if one.p is not None]
+    corrected = iter(holm(tested))
+    return [one if one.p is None else replace(one, holm=next(corrected)) for one in compared]
 
 
-def _common(a: Run, b: Run, found: tuple[Mapping[str, Any], Mapping[str, Any]], tasks: Sequence[str]) -> list[str]:
+def _common(a: Run, b: Run, found: tuple[RunStatistics, RunStatistics], tasks: Sequence[str]) -> list[str]:
     common = [name for name in found[0] if name in found[1]]
     if not common:
         raise UserError("these runs have no common tasks with scores", f"{a.path}, {b.path}")
@@ -153,18 +174,45 @@ def _common(a: Run, b: Run, found: tuple[Mapping[str, Any], Mapping[str, Any]], 
     return [name for name in common if name in tasks] if tasks else common
 
 
-def _unpaired(pair: tuple[Sequence[Statistic], Sequence[Statistic]]) -> str | None:
-    if len(pair[0]) != len(pair[1]):
-        return "the runs score it by different metrics"
-    if not set(pair[0][0].clusters) & set(pair[1][0].clusters):
-        return "the runs asked no record in common"
-    return None
+def _otherwise(task: str, runs: tuple[Run, Run], found: tuple[RunStatistics, RunStatistics]) -> str | None:
+    """How the runs score the task differently."""
+    names = found[0].names(task), found[1].names(task)
+    if set(names[0]) != set(names[1]):
+        return f"A scores it by {score_label(names[0])}, B by {score_label(names[1])}"
+    return otherwise(runs[0].results.tasks[task], runs[1].results.tasks[task])
+
+
+Pairs = Mapping[tuple[str, ...], Sequence[tuple[Statistic, Statistic]]]
+
+
+def _pairs(task: str, found: tuple[RunStatistics, RunStatistics], named: bool) -> Pairs:
+    """Metrics -> their statistics in both runs: those of the score where both have the same ones, else one by one those
+    that both have. named: whether the task may be compared at all."""
+    if not named:
+        return {}
+    a, b = found
+    score = b.names(task)
+    chosen = [score] if set(score) == set(a.names(task)) else [
+        (name,) for name in b.all_names(task) if name in a.all_names(task)
+    ]  # fmt: skip
+    sides = [(names, a.of(task, names), b.of(task, names)) for names in chosen]
+    return {names: [(first[name], second[name]) for name in names] for names, first, second in sides}
+
+
+def _no_common_record(pairs: Pairs) -> bool:
+    first, second = next(iter(pairs.values()))[0]
+    return not set(first.clusters) & set(second.clusters)
 
 
 def _task(
-    name: str, group: str, pair: tuple[Sequence[Statistic], Sequence[Statistic]], resamples: int, seed: int
+    name: str,
+    run: Run,
+    metrics: tuple[str, ...],
+    pairs: Sequence[tuple[Statistic, Statistic]],
+    resamples: int,
+    seed: int,
 ) -> tuple[TaskDifference, FloatArray]:
-    aligned = [common_clusters([a, b]) for a, b in zip(*pair, strict=True)]
+    aligned = [common_clusters([a, b]) for a, b in pairs]
     task_seed = seed * 1_000_003 + zlib.crc32(name.encode())
     clusters = aligned[0][0].clusters
     a, b = (float(np.mean([one[side].value for one in aligned])) for side in (0, 1))
@@ -175,9 +223,16 @@ def _task(
         scores = np.mean([paired_scores(one, resamples, task_seed) for one in aligned], axis=0)
         drawn = scores[1] - scores[0]
         base = _difference(a, b, drawn)
-    sizes = len(pair[0][0].clusters), len(pair[1][0].clusters)
-    warning = None if sizes == (len(clusters),) * 2 else f"{len(clusters)} common records of {sizes[0]} and {sizes[1]}"
-    whole = TaskDifference(**asdict(base), task=name, group=group, n=len(clusters), warning=warning)
+    sizes = len(pairs[0][0].clusters), len(pairs[0][1].clusters)
+    fewer = f"{len(clusters)} common records of {sizes[0]} and {sizes[1]}"
+    whole = TaskDifference(
+        **vars(base) | {"measure": combined([metric_measure(run.results, name, one) for one in metrics])},
+        task=name,
+        group=run.results.tasks[name].group,
+        metric=score_label(metrics),
+        n=len(clusters),
+        warning=None if sizes == (len(clusters),) * 2 else fewer,
+    )
     hits = [(one.binary, other.binary) for one, other in aligned]
     first, second = next(((x, y) for x, y in hits if x is not None and y is not None), (None, None))
     if first is None or second is None:
@@ -209,7 +264,8 @@ def _groups(
         wholes["Micro-Avg"] = [name for names in wholes.values() for name in names]
     found = {}
     for group, names in wholes.items():
-        if not names or any(name not in tasks for name in names):
+        measures = {name: tasks[name].measure for name in names if name in tasks}
+        if not names or len(main_family(measures)) < len(names):
             continue
         a, b = (float(np.mean([getattr(tasks[name], side) for name in names])) for side in ("a", "b"))
         if all(tasks[name].low is None for name in names):

@@ -1,138 +1,158 @@
-"""The learning curve as SVG: scores by training step, the aggregate thick and with its interval."""
+"""Lines over training steps, as SVG and as PNG by the same rules: one axis for each family of numbers, main lines thick
+and with their 95 % intervals, a gap where there is no number."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from darumeru.leaderboard.charts import COLOURS, Scale
+from darumeru.core.numbers import number
+from darumeru.leaderboard.charts import COLOURS, Scale, domain, tick_labels
 from darumeru.leaderboard.svg import element, picture, shorten
+from darumeru.metrics.measure import SCORE, Measure, combined
 from darumeru.runs.results import Score
 
-TITLES = {"micro_avg": "Micro-Avg", "mean": "mean of the tasks"}
-AGGREGATES = tuple(TITLES)
-WIDTH, TOP, BOTTOM, LEFT, RIGHT = 720.0, 14.0, 260.0, 38.0, 700.0
-MOST_LINES = 8
+WIDTH, TOP, BOTTOM, LEFT, RIGHT = 720.0, 14.0, 260.0, 44.0, 700.0
 
 
-class CurvePoint(Protocol):
-    """Scores after a training step, as darumeru.leaderboard.curve.Point holds them."""
+@dataclass(frozen=True)
+class Line:
+    """points: (training step, number) in the order of the steps; parts that a gap separates are told by None."""
 
-    @property
-    def step(self) -> int: ...
+    title: str
+    points: Sequence[tuple[int, Score | None]]
+    main: bool = False
+    measure: Measure = field(default=SCORE)
 
-    @property
-    def scores(self) -> Mapping[str, Score]: ...
+    def parts(self) -> list[list[tuple[int, Score]]]:
+        """The points between the gaps. A number outside of the measure's bounds is none."""
+        found: list[list[tuple[int, Score]]] = [[]]
+        for step, score in self.points:
+            if score is None or score.value is None or not self.measure.holds(score.value):
+                found.append([])
+            else:
+                found[-1].append((step, score))
+        return [part for part in found if part]
+
+    def bands(self) -> list[list[tuple[int, float, float]]]:
+        """(step, low, high) of the parts of a main line that have intervals at two steps or more."""
+        parts = self.parts() if self.main else []
+        ends = [[(at, one.low, one.high) for at, one in part if one.low is not None and one.high is not None]
+                for part in parts]  # fmt: skip
+        return [[(at, low or 0.0, high or 0.0) for at, low, high in part] for part in ends if len(part) > 1]
 
 
-def learning_curve(points: Sequence[CurvePoint], about: str = "Learning curve") -> str:
-    """One line a score: the aggregate ("micro_avg", else "mean") first, then the groups ("Daru..."), or the first
-    tasks where there are no groups. A score without value breaks its line. No points give an empty text."""
-    points = sorted(points, key=lambda point: point.step)
-    names = _names(points)
-    if not names:
-        return ""
-    known = [score for point in points for name, score in point.scores.items() if name in names and _is_score(score)]
-    low, high = _tenths([end for score in known for end in (score.value, score.low, score.high) if end is not None])
-    across = Scale(points[0].step, max(points[-1].step, points[0].step + 1), LEFT, RIGHT)
+def families(lines: Sequence[Line]) -> list[list[Line]]:
+    """The lines that have a point, by the axis that they share."""
+    found: dict[str, list[Line]] = {}
+    for line in lines:
+        if line.parts():
+            found.setdefault(line.measure.family, []).append(line)
+    return list(found.values())
+
+
+def svg(lines: Sequence[Line], about: str = "Learning curve") -> Markup:
+    """One picture for each family of numbers; empty where no line has a point."""
+    return Markup("").join(_picture(family, about) for family in families(lines))
+
+
+def png(lines: Sequence[Line], title: str = "") -> bytes | None:
+    """The same as one PNG, families under each other; None where no line has a point."""
+    found = families(lines)
+    if not found:
+        return None
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.8 * len(found)), dpi=120, layout="constrained")
+    for axes, family in zip(figure.subplots(len(found), squeeze=False)[:, 0], found, strict=True):
+        for place, line in enumerate(family):
+            colour = COLOURS[place % len(COLOURS)]
+            for number_of_part, part in enumerate(line.parts()):
+                axes.plot([at for at, _ in part], [one.value for _, one in part], color=colour, marker="o",
+                          markersize=3, linewidth=2.6 if line.main else 1.1,
+                          label="_" if number_of_part else _plain(line.title))  # fmt: skip
+            for band in line.bands():
+                axes.fill_between(*zip(*band, strict=True), color=colour, alpha=0.15, linewidth=0)
+        measure = combined([line.measure for line in family])
+        axes.set(xlabel="training step", ylabel=measure.kind.replace("_", " "), title=title)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    return drawn.getvalue()
+
+
+def _plain(title: str) -> str:
+    """A label that matplotlib neither hides nor reads as a formula."""
+    return " " * title.startswith("_") + title.replace("$", r"\$")
+
+
+def _picture(lines: Sequence[Line], about: str) -> Markup:
+    scores = [score for line in lines for part in line.parts() for _, score in part]
+    measure = combined([line.measure for line in lines])
+    low, high = domain([end for one in scores for end in (one.value, one.low, one.high)], measure, zero=False)
+    steps = sorted({step for line in lines for step, _ in line.points})
+    across = Scale(steps[0], max(steps[-1], steps[0] + 1), LEFT, RIGHT)
     up = Scale(low, high, BOTTOM, TOP)
-    parts = [_axes(points, across, up)]
-    for place, name in reversed(list(enumerate(names))):
-        parts.append(_line(name, place, points, across, up, thick=place == 0 and name in AGGREGATES))
-    rows = -(-len(names) // 4)
-    parts.append(_legend(names))
-    return picture(WIDTH, BOTTOM + 32 + 18 * rows, about, *parts, class_="chart curve")
+    parts = [_axes(steps, across, up)]
+    parts += [_line(line, place, across, up) for place, line in reversed(list(enumerate(lines)))]
+    rows = -(-len(lines) // 4)
+    return picture(WIDTH, BOTTOM + 32 + 18 * rows, about, *parts, _legend(lines), class_="chart curve")
 
 
-def _is_score(score: Score) -> bool:
-    return score.value is not None and -1 <= score.value <= 1
-
-
-def _tenths(values: Sequence[float]) -> tuple[float, float]:
-    """Tenths around the values; unlike bars, a curve need not begin at 0."""
-    values = [min(max(value, -1.0), 1.0) for value in values]
-    low, high = math.floor(min(values) * 10 + 1e-9) / 10, math.ceil(max(values) * 10 - 1e-9) / 10
-    return low, max(high, low + 0.1)
-
-
-def _names(points: Sequence[CurvePoint]) -> list[str]:
-    # Numbers past 1 (perplexities, of other sources of tasks) would press all scores into one line.
-    names = list(dict.fromkeys(name for point in points for name in point.scores if _is_score(point.scores[name])))
-    groups = [name for name in names if name.startswith("Daru")]
-    tasks = [name for name in names if name not in groups and name not in AGGREGATES]
-    aggregates = [name for name in AGGREGATES if name in names][:1]
-    return (aggregates + (groups or tasks))[:MOST_LINES]
-
-
-def _axes(points: Sequence[CurvePoint], across: Scale, up: Scale) -> Markup:
+def _axes(steps: Sequence[int], across: Scale, up: Scale) -> Markup:
     parts = []
-    step = 0.02 if up.high - up.low < 0.15 else 0.05 if up.high - up.low < 0.35 else 0.1
-    for place in range(round((up.high - up.low) / step) + 1):
-        value = up.low + step * place
+    for value, text in tick_labels(up.low, up.high):
         parts.append(element("line", x1=LEFT, x2=RIGHT, y1=up(value), y2=up(value), class_="grid", stroke="#8884"))
-        parts.append(
-            element("text", f"{value:.2f}".replace("-", "−"), x=LEFT - 6, y=up(value) + 4, text_anchor="end",
-                    class_="tick", fill="#777", font_size=11.0)
-        )  # fmt: skip
-    steps = [point.step for point in points]
+        parts.append(_tick(text, LEFT - 6, up(value) + 4, "end"))
     chosen = steps if len(steps) <= 8 else [steps[round(place * (len(steps) - 1) / 7)] for place in range(8)]
     edge = -100.0
     for at in chosen:
-        if across(at) - edge < 46:
-            continue
-        edge = across(at)
-        parts.append(
-            element("text", f"{at}", x=edge, y=BOTTOM + 16, text_anchor="middle", class_="tick", fill="#777",
-                    font_size=11.0)
-        )  # fmt: skip
+        if across(at) - edge >= 46:
+            edge = across(at)
+            parts.append(_tick(f"{at}", edge, BOTTOM + 16, "middle"))
     return element("g", *parts, class_="axis", aria_hidden="true")
 
 
-def _line(name: str, place: int, points: Sequence[CurvePoint], across: Scale, up: Scale, thick: bool) -> Markup:
-    runs: list[list[tuple[int, Score]]] = [[]]
-    for point in points:
-        score = point.scores.get(name)
-        if score is None or not _is_score(score):
-            runs.append([])
-        else:
-            runs[-1].append((point.step, score))
-    parts = [element("title", TITLES.get(name, name))]
-    for run in filter(None, runs):
-        at = [f"{across(step):.2f},{up(score.value or 0.0):.2f}" for step, score in run]
-        ends = [
-            (step, score.low, score.high) for step, score in run if score.low is not None and score.high is not None
-        ]
-        if thick and len(ends) > 1:
-            band = [f"{across(step):.2f},{up(high or 0.0):.2f}" for step, _, high in ends]
-            band += [f"{across(step):.2f},{up(low or 0.0):.2f}" for step, low, _ in reversed(ends)]
-            parts.append(element("polygon", points=" ".join(band), class_="band", fill=COLOURS[place], opacity="0.15"))
-        parts.append(
-            element("polyline", points=" ".join(at), fill="none", class_="line", stroke=COLOURS[place],
-                    stroke_width=2.8 if thick else 1.3)
-        )  # fmt: skip
-        for dot, (step, score) in zip(at, run, strict=True):
-            x, y = dot.split(",")
-            parts.append(
-                element("circle", element("title", f"{TITLES.get(name, name)}, step {step}: {score.value:.3f}"),
-                        cx=x, cy=y, r=3.2 if thick else 2.2, class_="dot", fill=COLOURS[place])
-            )  # fmt: skip
-    return element("g", *parts, class_=f"series-{place}")
+def _tick(text: str, x: float, y: float, anchor: str) -> Markup:
+    return element("text", text, x=x, y=y, text_anchor=anchor, class_="tick", fill="#777", font_size=11.0)
 
 
-def _legend(names: Sequence[str]) -> Markup:
+def _line(line: Line, place: int, across: Scale, up: Scale) -> Markup:
+    colour = COLOURS[place % len(COLOURS)]
+    parts = [element("title", line.title)]
+    for band in line.bands():
+        edge = [f"{across(step):.2f},{up(high):.2f}" for step, _, high in band]
+        edge += [f"{across(step):.2f},{up(low):.2f}" for step, low, _ in reversed(band)]
+        parts.append(element("polygon", points=" ".join(edge), class_="band", fill=colour, opacity="0.15"))
+    for part in line.parts():
+        at = [(step, score, across(step), up(score.value or 0.0)) for step, score in part]
+        points = " ".join(f"{x:.2f},{y:.2f}" for _, _, x, y in at)
+        width = 2.8 if line.main else 1.3
+        parts.append(element("polyline", points=points, fill="none", class_="line", stroke=colour, stroke_width=width))
+        for step, score, x, y in at:
+            said = element("title", f"{line.title}, step {step}: {number(score.value, line.measure.digits)}")
+            radius = 3.2 if line.main else 2.2
+            parts.append(element("circle", said, cx=f"{x:.2f}", cy=f"{y:.2f}", r=radius, class_="dot", fill=colour))
+    return element("g", *parts, class_=f"series-{place % len(COLOURS)}")
+
+
+def _legend(lines: Sequence[Line]) -> Markup:
     parts = []
-    for place, name in enumerate(names):
+    for place, line in enumerate(lines):
         x, y = LEFT + (place % 4) * 166, BOTTOM + 38 + 18 * (place // 4)
+        colour = COLOURS[place % len(COLOURS)]
         parts.append(
             element(
                 "g",
-                element("rect", x=x, y=y - 8, width=14.0, height=4.0, class_="fill", fill=COLOURS[place]),
-                element("text", shorten(TITLES.get(name, name), 21), x=x + 19, y=y, class_="label", fill="#333"),
-                element("title", TITLES.get(name, name)),
-                class_=f"series-{place}",
+                element("rect", x=x, y=y - 8, width=14.0, height=4.0, class_="fill", fill=colour),
+                element("text", shorten(line.title, 21), x=x + 19, y=y, class_="label", fill="#333"),
+                element("title", line.title),
+                class_=f"series-{place % len(COLOURS)}",
             )
         )
     return element("g", *parts, class_="legend")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,12 +37,12 @@ def gather(runs: Sequence[Run], tasks: Sequence[str], resamples: int, seed: int)
             continue
         of_task = [statistics[task] for statistics in found]
         if of_task:
-            evidence.chance[task] = float(np.mean([one.chance for one in of_task[0]]))
+            evidence.chance[task] = float(np.mean([one.chance for one in of_task[0].values()]))
         reason = _unpaired(of_task)
         if reason:
             evidence.unpaired[task] = reason
-            if of_task and all(len(one[0].clusters) == 1 for one in of_task):
-                fixed = np.array([[float(np.mean([part.value for part in one]))] for one in of_task])
+            if of_task and all(len(_first(one).clusters) == 1 for one in of_task):
+                fixed = np.array([[float(np.mean([part.value for part in one.values()]))] for one in of_task])
                 evidence.draws[task] = np.repeat(fixed, resamples, axis=1)
             continue
         try:
@@ -52,12 +52,16 @@ def gather(runs: Sequence[Run], tasks: Sequence[str], resamples: int, seed: int)
     return evidence
 
 
-def _unpaired(of_task: Sequence[Sequence[Statistic]]) -> Note | None:
+def _first(of_run: Mapping[str, Statistic]) -> Statistic:
+    return next(iter(of_run.values()))
+
+
+def _unpaired(of_task: Sequence[Mapping[str, Statistic]]) -> Note | None:
     if not of_task:
         return Note("no run is complete", "нет ни одного полного запуска")
-    if len({len(one) for one in of_task}) > 1:
+    if len({frozenset(one) for one in of_task}) > 1:
         return Note("the runs score it by different metrics", "запуски оценивают её разными метриками")
-    common = set.intersection(*(set(one[0].clusters) for one in of_task))
+    common = set.intersection(*(set(_first(one).clusters) for one in of_task))
     if len(common) < 2:
         count = len(common)
         return Note(
@@ -67,8 +71,8 @@ def _unpaired(of_task: Sequence[Sequence[Statistic]]) -> Note | None:
     return None
 
 
-def _draws(of_task: Sequence[Sequence[Statistic]], resamples: int, seed: int) -> FloatArray:
+def _draws(of_task: Sequence[Mapping[str, Statistic]], resamples: int, seed: int) -> FloatArray:
     """Mean over the task's metrics, resampled together: [runs, resamples]."""
-    parts = [paired_scores([one[place] for one in of_task], resamples, seed) for place in range(len(of_task[0]))]
+    parts = [paired_scores([one[name] for one in of_task], resamples, seed) for name in of_task[0]]
     mean: FloatArray = np.mean(parts, axis=0)
     return mean

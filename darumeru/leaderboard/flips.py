@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from darumeru.core.row import SampleRow
 from darumeru.leaderboard.comparison import TaskDifference
+from darumeru.metrics.choice import chosen
 from darumeru.runs.run import Run
 
 
@@ -36,7 +37,6 @@ def flipped_samples(run_a: Run, run_b: Run, tasks: Sequence[TaskDifference]) -> 
 
 
 def _answer(row: SampleRow) -> str:
-    probabilities = row.answer.probabilities
-    if probabilities:
-        return max(sorted(probabilities), key=lambda label: probabilities[label])
+    if row.answer.probabilities:
+        return chosen(row)
     return json.dumps(row.answer.text, ensure_ascii=False)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from darumeru.leaderboard.cell_text import cell_of
+from darumeru.leaderboard.cell_text import about_text, cell_of
 from darumeru.leaderboard.charts import Bar, Shape, bar_chart, radar
 from darumeru.leaderboard.note import Note
 from darumeru.leaderboard.page import render_page
 from darumeru.leaderboard.table import Cell, Column, Mark, Row, Table
 from darumeru.leaderboard.words import ABOUT_RU
+from darumeru.metrics.measure import SCORE, combined
 
 BARS = 20
 SHAPES = 5
@@ -29,10 +27,11 @@ class _Line:
     search: str
     published: bool
     partial: bool
+    deleted: bool
 
 
-def render(table: Table, pictures: Sequence[tuple[str, bytes]] = ()) -> str:
-    """The page's HTML, complete and self-contained. Encode it as UTF-8. pictures: titles and PNGs that stand in it."""
+def render(table: Table, pictures: Sequence[tuple[str, str]] = ()) -> str:
+    """The page's HTML, complete and self-contained. Encode it as UTF-8. pictures: titles and SVGs that stand in it."""
     lines = [_line(row, table.columns) for row in table.rows]
     plotted = _plotted(table)
     marks = {mark for row in table.rows for mark in row.marks}
@@ -53,7 +52,7 @@ def render(table: Table, pictures: Sequence[tuple[str, bytes]] = ()) -> str:
         bars_shown=BARS,
         radar=_radar(table),
         shapes_shown=SHAPES,
-        pictures=[(title, base64.b64encode(picture).decode("ascii")) for title, picture in pictures],
+        pictures=pictures,
     )
 
 
@@ -63,14 +62,11 @@ def _line(row: Row, columns: Sequence[Column]) -> _Line:
     notes = [(Note.same(title), cell.reason) for title, cell in given if cell.reason]
     notes += [(Note.same(title), f"{cell.n} / {cell.expected}") for title, cell in given if cell.n < cell.expected]
     notes += [
-        (Note(key, ABOUT_RU.get(key, key)), _text(value)) for key, value in row.about.items() if value is not None
+        (Note(key, ABOUT_RU.get(key, key)), about_text(value)) for key, value in row.about.items() if value is not None
     ]
     search = " ".join([row.name, row.key, *(mark.value for mark in row.marks), *(text for _, text in notes)])
-    return _Line(row, cells, tuple(notes), search, Mark.PUBLISHED in row.marks, Mark.PARTIAL in row.marks)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    flags = (mark in row.marks for mark in (Mark.PUBLISHED, Mark.PARTIAL, Mark.DELETED))
+    return _Line(row, cells, tuple(notes), search, *flags)
 
 
 def _plotted(table: Table) -> Column | None:
@@ -92,17 +88,21 @@ def _bars(table: Table, column: Column | None) -> str:
     ]
     bars.sort(key=lambda bar: bar.value is None)
     known = sum(bar.value is not None for bar in bars)
-    spread = [end for row in table.rows for cell in row.cells.values() for end in (cell.value, cell.low, cell.high)]
-    return bar_chart(bars, column.title, shown=min(BARS, known), spread=spread)
+    alike = [other for other in table.columns if other.measure.family == column.measure.family]
+    others = [cell_of(row, other) for row in table.rows for other in alike]
+    spread = [end for cell in others for end in (cell.value, cell.low, cell.high)]
+    measure = combined([other.measure for other in alike])
+    return bar_chart(bars, column.title, shown=min(BARS, known), spread=spread, measure=measure)
 
 
 def _radar(table: Table) -> str:
-    axes = [column for column in table.columns if column.kind == "group"]
+    scores = [column for column in table.columns if column.measure.family == SCORE.family]
+    axes = [column for column in scores if column.kind == "group"]
     if len(axes) < 3:
-        axes = [column for column in table.columns if column.kind == "task"][:17]
+        axes = [column for column in scores if column.kind == "task"][:17]
     shapes = [
         Shape(row.name, tuple(cell_of(row, column).value for column in axes), str(place))
-        for place, row in enumerate(table.rows)
+        for place, row in sorted(enumerate(table.rows), key=lambda one: Mark.PUBLISHED in one[1].marks)
     ]
     complete = [shape for shape in shapes if None not in shape.values]
     return radar([column.title for column in axes], complete, "", shown=SHAPES) if complete else ""

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from darumeru.core.errors import UserError
-from darumeru.core.files import write_atomically
 from darumeru.leaderboard.charts import Bar, Shape, bar_chart, radar
-from darumeru.leaderboard.curve import CURVE, Point, read_curve
-from darumeru.leaderboard.curve_chart import learning_curve
+from darumeru.leaderboard.curve import CURVE, Point, learning_curve, read_curve
+from darumeru.leaderboard.measures import metric_measure, task_measure, task_measures
+from darumeru.leaderboard.output import check_output, write_output
 from darumeru.leaderboard.page import embed_json, render_page
 from darumeru.leaderboard.report_samples import Samples, read_samples
 from darumeru.leaderboard.report_tokens import NO_TOKENS, Tokenized, run_tokenizer
+from darumeru.metrics.measure import combined
 from darumeru.runs.results import Results, Score, TaskScore
 from darumeru.runs.run import Run, load_run
+from darumeru.tasks.registry import LEADERBOARD_GROUPS
 
 PAGE_SIZE = 50
 
@@ -48,29 +52,14 @@ def write_report(
     that was interrupted, and say so. Raises UserError for a run that cannot be trusted or an output that cannot be
     written, before the samples are read.
     """
-    path = check_output(Path(output).expanduser())
+    path = check_output(Path(output), new_folder=False)
     found = load_run(run, finished=not unfinished, check_samples=True)
     points = _curve(found.path, curve)
     chosen = run_tokenizer(found.results.manifest, tokenizer)
     marker = Tokenized(chosen, len(found.results.tasks)) if chosen is not None else NO_TOKENS
-    samples = read_samples(found.path, marker)
-    text = render(found, samples, points)
-    try:
-        write_atomically(path, text)
-    except OSError as error:
-        raise UserError(f"cannot be written: {error.strerror}", str(path), "choose another --output") from error
+    samples = read_samples(found, marker)
+    write_output(path, render(found, samples, points))
     return Written(path, path.stat().st_size, samples.count, samples.with_tokens)
-
-
-def check_output(path: Path) -> Path:
-    """The path, when a file can be written there; UserError says why not."""
-    if path.is_dir():
-        raise UserError("is a folder", str(path), "name a file, such as report.html")
-    if not path.parent.is_dir():
-        raise UserError("no such folder", str(path.parent), "make it, or choose another --output")
-    if not os.access(path.parent, os.W_OK):
-        raise UserError("cannot be written", str(path.parent), "choose another --output")
-    return path
 
 
 def render(run: Run, samples: Samples, points: Sequence[Point] = ()) -> str:
@@ -88,6 +77,7 @@ def render(run: Run, samples: Samples, points: Sequence[Point] = ()) -> str:
         complete=all(task.complete for task in results.tasks.values()),
         finished=manifest["status"] == "finished",
         micro=results.micro_avg,
+        digits=partial(_digits, results),
         groups=_by_group(results),
         bars=_bars(results),
         radar=_radar(results),
@@ -119,24 +109,33 @@ def _by_group(results: Results) -> list[tuple[str, Score, list[TaskScore]]]:
 
 
 def _bars(results: Results) -> str:
-    # Perplexities and the like, which other sources of tasks bring along, are numbers of another kind than scores.
-    bars = [
-        Bar(task.name, task.score.value, task.score.low, task.score.high, group=place)
-        for place, (_, _, tasks) in enumerate(_by_group(results))
-        for task in tasks
-        if task.score.value is None or -1 <= task.score.value <= 1
+    """One chart for each family of numbers, bars of a group in one colour."""
+    measures = task_measures(results)
+    bars: dict[str, list[Bar]] = {}
+    for place, (_, _, tasks) in enumerate(_by_group(results)):
+        for task in tasks:
+            bar = Bar(task.name, task.score.value, task.score.low, task.score.high, group=place)
+            bars.setdefault(measures[task.name].family, []).append(bar)
+    charts = [
+        bar_chart(of, "Scores of the tasks", measure=combined([measures[bar.label] for bar in of]))
+        for of in bars.values()
     ]
-    return bar_chart(bars, "Scores of the tasks") if bars else ""
+    return Markup("").join(map(Markup, charts))
+
+
+def _digits(results: Results, task: str, metric: str = "") -> int:
+    return (metric_measure(results, task, metric) if metric else task_measure(results, task)).digits
 
 
 def _radar(results: Results) -> str:
-    groups = {name: score for name, score in results.groups.items() if score.value is not None and score.value <= 1}
-    shape = Shape(str(results.manifest["model"]["name"]), tuple(score.value for score in groups.values()))
-    return radar(list(groups), [shape], "Scores of the groups")
+    groups = {name: score for name, score in results.groups.items() if name in LEADERBOARD_GROUPS}
+    known = {name: score.value for name, score in groups.items() if score.value is not None}
+    shape = Shape(str(results.manifest["model"]["name"]), tuple(known.values()))
+    return radar(list(known), [shape], "Scores of the groups")
 
 
 def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The manifest's entries as lines, the long lists (data of each task) left to the JSON below them."""
+    """The manifest's contenders as lines, the long lists (data of each task) left to the JSON below them."""
     lines: list[tuple[str, str]] = []
     for key, value in manifest.items():
         if key == "data":

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from darumeru.core.numbers import number, percent
 from darumeru.leaderboard.note import Note
 from darumeru.leaderboard.words import WORDS
 
@@ -61,16 +62,9 @@ def note(said: Note) -> Markup:
     return Markup('<bdi data-en="{0}" data-ru="{1}">{0}</bdi>').format(said.en, said.ru)
 
 
-def score_text(value: float | None) -> str:
-    """Three decimals, a dash for none; numbers far from any score with an exponent."""
-    if value is None:
-        return "–"
-    return (f"{value:.3f}" if abs(value) < 1e5 else f"{value:.3g}").replace("-", "−")
-
-
-def percent_text(value: float) -> str:
-    """A share as per cent; what is not 0 never looks like 0."""
-    return "0" if value == 0 else "<0.1 %" if value < 0.001 else f"{100 * value:.1f} %"
+def score_text(value: float | None, digits: int = 3) -> str:
+    """A number as core.numbers writes it, with a typographic minus."""
+    return number(value, digits).replace("-", "−")
 
 
 @cache
@@ -85,7 +79,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals |= {"t": word, "t_attr": word_attribute, "note": note}
-    environment.filters |= {"score": score_text, "percent": percent_text}
+    environment.filters |= {"score": score_text, "percent": percent}
     return environment
 
 

@@ -6,45 +6,55 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from darumeru.core.numbers import interval, number, p_value
+from darumeru.leaderboard.cell_text import short_names
 from darumeru.leaderboard.comparison import Comparison, Difference
 
-LEVEL = 0.95
+MICRO_AVG = "Micro-Avg"
 
 
 def comparison_table(comparison: Comparison) -> Group:
-    """Tasks, then means of groups and Micro-Avg, then what the figures allow to say."""
+    """Groups with their tasks, then Micro-Avg, then what the figures allow to say."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("task", "A", "B", "B - A", "95 %", "Holm p", "flipped"):
-        table.add_column(name, justify="left" if name == "task" else "right", no_wrap=True)
-    for one in comparison.tasks:
-        flips = "" if one.gained is None or one.lost is None else f"+{len(one.gained)} -{len(one.lost)}"
-        sure = one.holm is not None and one.holm < 1 - LEVEL
-        table.add_row(Text(one.task), *_cells(one), _p(one.holm), flips, style="bold" if sure else "")
+        table.add_column(name, justify="left" if name == "task" else "right", no_wrap=name != "task", overflow="fold")
+    short = short_names([one.task for one in comparison.tasks])
+    several = {one.task for one in comparison.tasks if sum(one.task == other.task for other in comparison.tasks) > 1}
+    means = dict(comparison.groups)
+    for group in dict.fromkeys(one.group for one in comparison.tasks):
+        _mean(table, group, means.pop(group, None))
+        for one in (one for one in comparison.tasks if one.group == group):
+            name = short[one.task] + (f" ({one.metric})" if one.task in several else "") + " ↓" * (one.measure.sign < 0)
+            flips = "" if one.gained is None or one.lost is None else f"+{len(one.gained)} -{len(one.lost)}"
+            style = "bold" if one.significant else ""
+            table.add_row(Text(f"  {name}"), *_cells(one), p_value(one.holm), flips, style=style)
     table.add_section()
-    for name, mean in comparison.groups.items():
-        table.add_row(Text(name), *_cells(mean), _p(mean.p), "", style="bold")
-    notes = [(one.task, note) for one in comparison.tasks for note in (one.reason, one.warning) if note]
-    notes += [(name, mean.reason) for name, mean in comparison.groups.items() if mean.reason]
+    for name, mean in means.items():
+        _mean(table, name, mean)
     lines = [f"A: {comparison.a} ({comparison.paths[0]})", f"B: {comparison.b} ({comparison.paths[1]})"]
     lines += [f"differs: {line}" for line in comparison.settings]
-    skipped = [f"{task}: {reason}" for task, reason in comparison.skipped.items()]
-    skipped += [f"{name}: {note}" for name, note in notes]
+    notes = [f"{task}: left out, {reason}" for task, reason in comparison.skipped.items()]
+    notes += [f"{one.task}: {note}" for one in comparison.tasks for note in (one.reason, one.warning) if note]
+    notes += [f"{name}: {mean.reason}" for name, mean in comparison.groups.items() if mean.reason]
     foot = (
         f"paired bootstrap of records, {comparison.resamples} resamples, seed {comparison.seed}; groups: p without Holm"
     )
     return Group(
         Text("\n".join(lines), style="bold"),
         table,
-        *[Text(line, style="yellow") for line in skipped],
+        *[Text(line, style="yellow") for line in dict.fromkeys(notes)],
         Text(comparison.conclusion),
         Text(foot, style="dim"),
     )
 
 
+def _mean(table: Table, name: str, mean: Difference | None) -> None:
+    cells = (*_cells(mean), p_value(mean.p)) if mean else ("",) * 5
+    style = "bold" if name == MICRO_AVG else "bold cyan"
+    table.add_row(Text(name, style=style), *(Text(cell, style="bold") for cell in cells), "")
+
+
 def _cells(one: Difference) -> tuple[str, str, str, str]:
-    interval = "" if one.low is None or one.high is None else f"{one.low:+.3f} {one.high:+.3f}"
-    return f"{one.a:.3f}", f"{one.b:.3f}", f"{one.difference:+.3f}", interval
-
-
-def _p(p: float | None) -> str:
-    return "" if p is None else f"{p:.4f}"
+    digits = one.measure.digits
+    between = interval(one.low, one.high, digits, signed=True)
+    return number(one.a, digits), number(one.b, digits), number(one.difference, digits, signed=True), between

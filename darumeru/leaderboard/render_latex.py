@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from darumeru.leaderboard.cell_text import cell_of, cell_signs, interval, legend, number, signs
+from darumeru.leaderboard.cell_text import cell_of, cell_signs, details, legend, signs
 from darumeru.leaderboard.table import Mark, Row, Table
 
 MOST_LEVEL = 8
@@ -24,15 +24,18 @@ SPECIAL = {
     "≈": r"$\approx$",
     "†": r"\dag{}",
     "–": "--",
+    "×": r"$\times$",
+    "↓": r"$\downarrow$",
+    "→": r"$\rightarrow$",
 }
 
 
 def render(table: Table) -> str:
     """A `table*` environment for \\usepackage{booktabs,graphicx}; a table wider than the page is scaled to it."""
-    titles = [escape(column.title) for column in table.columns]
+    titles = [escape(column.heading) for column in table.columns]
     if len(titles) > MOST_LEVEL:
         titles = [rf"\rotatebox{{90}}{{{title}}}" for title in titles]
-    head = ["\\#", "Model", *titles]
+    head = ["\\#", "Model", *titles, *map(escape, table.details)]
     notes = [*legend(table, "bold:"), *(note.en for note in table.footer)]
     lines = [
         "% needs \\usepackage{booktabs,graphicx}",
@@ -41,7 +44,7 @@ def render(table: Table) -> str:
         rf"\caption{{{escape(table.title)}}}",
         r"\setlength{\tabcolsep}{4pt}",
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        rf"\begin{{tabular}}{{rl{'r' * len(table.columns)}}}",
+        rf"\begin{{tabular}}{{rl{'r' * len(table.columns)}{'l' * len(table.details)}}}",
         r"\toprule",
         " & ".join(head) + r" \\",
         r"\midrule",
@@ -64,11 +67,11 @@ def _cells(row: Row, table: Table) -> list[str]:
     found = [str(row.rank) if row.rank else "--", escape(f"{row.name} {signs(row.marks)}".rstrip())]
     for column in table.columns:
         cell = cell_of(row, column)
-        text = escape(number(cell)).replace("-", "$-$") if cell.value is not None else "--"
+        text = escape(column.text(cell)).replace("-", "$-$") if cell.value is not None else "--"
         if Mark.BEST in cell.marks:
             text = rf"\textbf{{{text}}}"
         text += escape(cell_signs(row, cell))
-        if column.kind == "aggregate" and interval(cell):
-            text += rf" {{\scriptsize ({escape(interval(cell))})}}"
+        if column.kind == "aggregate" and column.interval(cell):
+            text += rf" {{\scriptsize ({escape(column.interval(cell))})}}"
         found.append(text)
-    return found
+    return found + [escape(text) for text in details(row, table)]

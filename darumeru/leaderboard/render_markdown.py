@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from darumeru.leaderboard.cell_text import cell_of, cell_signs, interval, legend, number, signs
+from darumeru.leaderboard.cell_text import cell_of, cell_signs, details, legend, signs
 from darumeru.leaderboard.table import Mark, Row, Table
 
 ACTIVE = re.compile(r"([\\`*_{}\[\]<>|~#!$@])")
@@ -12,8 +12,13 @@ ACTIVE = re.compile(r"([\\`*_{}\[\]<>|~#!$@])")
 
 def render(table: Table) -> str:
     """GFM text that ends in a newline; names cannot open tags, links or columns."""
-    head = ["#", "Model", *(escape(column.title) for column in table.columns)]
-    lines = [f"**{escape(table.title)}**", "", _line(head), _line(["--:", ":--", *("--:" for _ in table.columns)])]
+    head = ["#", "Model", *(escape(column.heading) for column in table.columns), *table.details]
+    lines = [
+        f"**{escape(table.title)}**",
+        "",
+        _line(head),
+        _line(["--:", ":--", *("--:" for _ in table.columns), *(":--" for _ in table.details)]),
+    ]
     lines += [_line(_cells(row, table)) for row in table.rows]
     notes = [escape(note.en) for note in table.footer]
     marks = legend(table, "**bold**")
@@ -33,15 +38,16 @@ _ENTITIES = {"<": "&lt;", ">": "&gt;", "@": "&#64;"}
 
 
 def _cells(row: Row, table: Table) -> list[str]:
-    found = [str(row.rank) if row.rank else "–", f"{escape(row.name)} {escape(signs(row.marks))}".rstrip()]
+    name = f"~~{escape(row.name)}~~" if Mark.DELETED in row.marks else escape(row.name)
+    found = [str(row.rank) if row.rank else "–", f"{name} {escape(signs(row.marks))}".rstrip()]
     for column in table.columns:
         cell = cell_of(row, column)
-        text = f"**{number(cell)}**" if Mark.BEST in cell.marks else number(cell)
+        text = f"**{column.text(cell)}**" if Mark.BEST in cell.marks else column.text(cell)
         text += escape(cell_signs(row, cell))
-        if column.kind == "aggregate" and interval(cell):
-            text += f" ({interval(cell)})"
+        if column.kind == "aggregate" and column.interval(cell):
+            text += f" ({column.interval(cell)})"
         found.append(text)
-    return found
+    return found + [escape(text) for text in details(row, table)]
 
 
 def _line(cells: list[str]) -> str:

@@ -7,9 +7,15 @@ from typing import Any
 import yaml
 
 from darumeru.core.errors import UserError
+from darumeru.leaderboard.measures import score_label, score_names, task_measure
+from darumeru.runs.results import TaskScore
 from darumeru.runs.run import Run
 
 METRIC = "darumeru_score"
+BUNDLED, LOCAL = "bundled", "local"
+"""What stands for a revision where the data are not of the Hub."""
+SOURCE = "https://huggingface.co/datasets/RefalMachine/darumeru"
+"""Where the benchmark is described."""
 
 
 def render(run: Run) -> str:
@@ -21,19 +27,20 @@ def render(run: Run) -> str:
     from huggingface_hub import EvalResult
     from huggingface_hub.repocard_data import eval_results_to_model_index
 
-    manifest = run.manifest
+    profile = run.manifest["profile"]
     results = [
         EvalResult(
             task_type="text-generation",
             task_name="Text generation",
-            dataset_type=name,
-            dataset_name=f"{name} ({task.num_fewshot} shots, n {task.n})",
-            dataset_split="test",
-            dataset_revision=_revision(manifest, name),
-            metric_type=next(iter(task.metrics)) if len(task.metrics) == 1 else METRIC,
-            metric_name=", ".join(task.metrics),
+            metric_type=names[0] if len(names := score_names(task)) == 1 else METRIC,
+            metric_name=score_label(names),
             metric_value=task.score.value,
-            metric_args={"interval_95": [task.score.low, task.score.high], "profile": manifest["profile"]},
+            metric_args={
+                "interval_95": [task.score.low, task.score.high],
+                "profile": profile,
+                "higher_is_better": task_measure(run.results, name).sign > 0,
+            },
+            **_data_set(run, task),
         )
         for name, task in run.results.tasks.items()
         if task.complete and task.score.value is not None
@@ -51,7 +58,9 @@ def render(run: Run) -> str:
                 metric_type="micro_avg",
                 metric_name="Micro-Avg, unweighted mean of the 17 tasks",
                 metric_value=micro.value,
-                metric_args={"interval_95": [micro.low, micro.high], "profile": manifest["profile"]},
+                metric_args={"interval_95": [micro.low, micro.high], "profile": profile},
+                source_name="RefalMachine/darumeru on the Hub",
+                source_url=SOURCE,
             )
         )
     index: list[dict[str, Any]] = eval_results_to_model_index(run.name, results)
@@ -59,6 +68,24 @@ def render(run: Run) -> str:
     return text
 
 
-def _revision(manifest: Any, task: str) -> str | None:
-    revision = ((manifest.get("data") or {}).get("tasks") or {}).get(task, {}).get("revision")
-    return None if revision is None else str(revision)
+def _data_set(run: Run, task: TaskScore) -> dict[str, Any]:
+    """The data set of the Hub that was asked, with its configuration, split and revision; other data is called what it
+    is, and stands under the task's name."""
+    whole = run.manifest.get("data") or {}
+    of_task = (whole.get("tasks") or {}).get(task.name) or {}
+    revision, repository = of_task.get("revision"), of_task.get("repository")
+    asked = f"{task.num_fewshot} shots, n {task.n}"
+    split = {"dataset_split": of_task.get("split")}
+    if repository and revision not in (BUNDLED, LOCAL):
+        link = f"https://huggingface.co/datasets/{repository}" + (f"/tree/{revision}" if revision else "")
+        return split | {
+            "dataset_type": repository,
+            "dataset_revision": revision,
+            "dataset_name": f"{task.name} ({asked})",
+            "dataset_config": of_task.get("config"),
+            "source_name": f"{repository} on the Hub",
+            "source_url": link,
+        }
+    kinds = {BUNDLED: "bundled sample of the data, ", LOCAL: "data of a local folder, "}
+    kind = kinds.get(str(revision or whole.get("source")), "")
+    return split | {"dataset_type": task.name, "dataset_name": f"{task.name} ({kind}{asked})"}

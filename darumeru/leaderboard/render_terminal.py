@@ -6,8 +6,8 @@ from rich.console import Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from darumeru.leaderboard.cell_text import cell_of, cell_signs, interval, legend, number, signs
-from darumeru.leaderboard.table import Cell, Column, Mark, Row, Table
+from darumeru.leaderboard.cell_text import cell_of, cell_signs, details, legend, signs
+from darumeru.leaderboard.table import Column, Mark, Row, Table
 
 GAP = 2
 MOST_NAME = 44
@@ -20,14 +20,18 @@ def render(table: Table, width: int) -> Group:
     name_width = min(max([5, *(name.cell_len for name in names)]), MOST_NAME, max(width // 3, 16))
     room = width - ranks - name_width - 2 * GAP
     parts: list[Text | RichTable] = [Text(table.title, style="bold")]
-    for block in _blocks(table, room):
+    blocks = _blocks(table, room)
+    for block in blocks:
         grid = RichTable(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
         grid.add_column("#", justify="right", width=ranks, no_wrap=True)
         grid.add_column("model", width=name_width, overflow="fold")
         for column in block:
-            grid.add_column(Text(column.title), justify="right", no_wrap=True)
+            grid.add_column(Text(column.heading), justify="right", no_wrap=True)
+        last = block is blocks[-1]
+        for key in table.details if last else ():
+            grid.add_column(Text(key), overflow="fold")
         for row, name in zip(table.rows, names, strict=True):
-            cells = [_text(row, column) for column in block]
+            cells = [_text(row, column) for column in block] + (details(row, table) if last else [])
             grid.add_row(str(row.rank or "–"), name, *cells, style=None if row.rank else "dim")
         parts += [grid, Text("")]
     marks = legend(table, "bold")
@@ -39,7 +43,7 @@ def _blocks(table: Table, room: int) -> list[list[Column]]:
     blocks: list[list[Column]] = [[]]
     used = 0
     for column in table.columns:
-        need = GAP + max([len(column.title), *(_text(row, column).cell_len for row in table.rows)])
+        need = GAP + max([len(column.heading), *(_text(row, column).cell_len for row in table.rows)])
         if blocks[-1] and used + need > room + GAP:
             blocks.append([])
             used = 0
@@ -49,7 +53,7 @@ def _blocks(table: Table, room: int) -> list[list[Column]]:
 
 
 def _name(row: Row) -> Text:
-    text = Text(row.name)
+    text = Text(row.name, style="strike" if Mark.DELETED in row.marks else "")
     if signs(row.marks):
         text.append(f" {signs(row.marks)}", style="yellow")
     return text
@@ -57,13 +61,9 @@ def _name(row: Row) -> Text:
 
 def _text(row: Row, column: Column) -> Text:
     cell = cell_of(row, column)
-    text = Text(number(cell), style="bold green" if Mark.BEST in cell.marks else "")
-    text.append(_sign(row, cell), style="yellow")
-    if column.kind == "aggregate" and interval(cell):
-        text.append(f" {interval(cell)}", style="dim")
+    text = Text(column.text(cell), style="bold green" if Mark.BEST in cell.marks else "")
+    # One place at least, so that the digits of a column stand under each other.
+    text.append(cell_signs(row, cell).ljust(1), style="yellow")
+    if column.kind == "aggregate" and column.interval(cell):
+        text.append(f" {column.interval(cell)}", style="dim")
     return text
-
-
-def _sign(row: Row, cell: Cell) -> str:
-    """One place at least, so that the digits of a column stand under each other."""
-    return cell_signs(row, cell).ljust(1)

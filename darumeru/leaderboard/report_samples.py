@@ -7,7 +7,6 @@ import gzip
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from darumeru.core.row import SampleRow
@@ -15,7 +14,7 @@ from darumeru.leaderboard.report_tokens import NO_TOKENS, TokenMarker
 from darumeru.leaderboard.svg import shorten
 from darumeru.metrics import metric as metric_named
 from darumeru.metrics.choice import chosen
-from darumeru.runs.join import joined_rows, with_metrics
+from darumeru.runs.run import Run
 from darumeru.runs.stored_plan import StoredTask, read_plan, read_questions
 
 UNPARSED, EMPTY, TRUNCATED = 1, 2, 4
@@ -58,17 +57,17 @@ class Samples:
         return sum(len(task.ids) for task in self.tasks)
 
 
-def read_samples(run: Path, marker: TokenMarker = NO_TOKENS) -> Samples:
+def read_samples(run: Run, marker: TokenMarker = NO_TOKENS) -> Samples:
     """All answered samples of a run; one chunk of texts is held in memory at a time, beside the compressed ones."""
     with_tokens = 0
     chunks: list[str] = []
     tasks: list[TaskIndex] = []
-    for stored in read_plan(run):
+    for stored in read_plan(run.path):
         index = TaskIndex(stored.name, len(chunks))
         tasks.append(index)
-        rows = [with_metrics(row, stored) for row in joined_rows(run, stored)]
+        rows = list(run.rows(stored.name))
         known = {row.id for row in rows}
-        asked = (one.id for one in read_questions(run, stored))
+        asked = (one.id for one in read_questions(run.path, stored))
         index.absent = [name for name in (*asked, *stored.too_long) if name not in known]
         shares = marker.for_task(len(rows))
         for batch in _batches(rows):
@@ -116,14 +115,23 @@ def _add(index: TaskIndex, task: StoredTask, row: SampleRow) -> None:
 
 
 def sample_score(task: StoredTask, row: SampleRow) -> float | None:
-    """The mean of those of the task's score metrics that a single sample has; None when it has none of them. Points of
-    an exam are divided by the most that its question gives."""
-    names = [name for name in task.score if name in row.metrics]
-    if not names:
+    """The sample's part of the best that it could give to the task's score; the mean over those of its metrics that a
+    single sample has, None when it has none of them. Unbounded numbers (likelihoods, other sources' metrics past 1)
+    have no best."""
+    parts = [_part(task, name, row) for name in task.score if name in row.metrics]
+    known = [part for part in parts if part is not None]
+    return sum(known) / len(known) if known and len(known) == len(parts) else None
+
+
+def _part(task: StoredTask, name: str, row: SampleRow) -> float | None:
+    value = row.metrics[name]
+    if task.source:
+        return value if 0 <= value <= 1 else None
+    metric = metric_named(name)
+    if metric.measure.low is None or metric.measure.high is None:
         return None
-    most = row.meta.get("score", 1) if any(name.startswith("grade_norm") for name in names) else 1
-    most = most if isinstance(most, int | float) and most > 0 else 1
-    return sum(row.metrics[name] for name in names) / len(names) / most
+    most, least = metric.most(row), metric.measure.low
+    return (value - least) / (most - least) if metric.measure.sign > 0 else (most - value) / (most - least)
 
 
 def flags(task: StoredTask, row: SampleRow) -> int:

@@ -1,4 +1,4 @@
-"""The statistics of a run's scores: from statistics.npz, or from the stored answers of an older run."""
+"""The statistics of a run's metrics: from statistics.npz, or from the stored answers where that has none."""
 
 from __future__ import annotations
 
@@ -12,21 +12,32 @@ from darumeru.runs.stored_plan import StoredTask, read_plan
 from darumeru.runs.stored_statistics import StoredStatistics, open_statistics
 
 
-class RunStatistics(Mapping[str, tuple[Statistic, ...]]):
-    """Task -> statistics of the metrics of its score, read when asked for and not kept."""
+class RunStatistics(Mapping[str, Mapping[str, Statistic]]):
+    """Task -> metric of its score -> statistic, read when asked for and not kept."""
 
     def __init__(self, run: Run, stored: StoredStatistics | None, tasks: Mapping[str, StoredTask]) -> None:
         self._run = run
         self._stored = stored
         self._tasks = tasks
 
-    def __getitem__(self, task: str) -> tuple[Statistic, ...]:
-        planned = self._tasks[task]
-        found = self._stored.of(task, planned.score) if self._stored else None
-        if found is not None:
-            return found
-        rows = joined_rows(self._run.path, planned)
-        return tuple(metric_named(name).statistic(rows) for name in planned.score)
+    def __getitem__(self, task: str) -> Mapping[str, Statistic]:
+        return self.of(task, self._tasks[task].score)
+
+    def names(self, task: str) -> tuple[str, ...]:
+        """The metrics of the task's score."""
+        return self._tasks[task].score
+
+    def all_names(self, task: str) -> tuple[str, ...]:
+        """All metrics of the task."""
+        return self._tasks[task].metrics
+
+    def of(self, task: str, names: tuple[str, ...]) -> Mapping[str, Statistic]:
+        """The statistics of these metrics of a task."""
+        found = self._stored.of(task, names) if self._stored else None
+        if found is None:
+            rows = joined_rows(self._run.path, self._tasks[task])
+            found = tuple(metric_named(name).statistic(rows) for name in names)
+        return dict(zip(names, found, strict=True))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tasks)
@@ -38,11 +49,12 @@ class RunStatistics(Mapping[str, tuple[Statistic, ...]]):
         return task in self._tasks
 
 
-def run_statistics(run: Run) -> Mapping[str, tuple[Statistic, ...]]:
-    """Task -> statistics of its score metrics, whose unweighted mean is the score.
+def run_statistics(run: Run) -> RunStatistics:
+    """The statistics of all tasks that have a score, and of none of another source (lm-eval), whose metrics are not
+    Darumeru's.
 
-    Only tasks that have a score, and none of another source (lm-eval), whose metrics are not Darumeru's. Each look-up
-    reads the file again, so that a board holds one task at a time. Raises UserError for an edited statistics.npz.
+    Each look-up reads the file again, so that a board holds one task at a time. Raises UserError for an edited
+    statistics.npz.
     """
     scored = run.results.tasks
     tasks = {

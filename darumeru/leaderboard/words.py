@@ -26,8 +26,8 @@ _PAIRS: Mapping[str, tuple[str, str]] = {
     "bars_by": ("{column}: first {n} rows of the table", "{column}: первые {n} строк таблицы"),
     "radar": ("By group", "По группам"),
     "radar_note": (
-        "The first {n} complete rows of the table.",
-        "Первые {n} строк таблицы, у которых есть все группы.",
+        "The first {n} complete rows of the table, own runs before published ones.",
+        "Первые {n} строк таблицы, у которых есть все группы; свои запуски раньше опубликованных.",
     ),
     "legend": ("Marks", "Обозначения"),
     "best": ("best", "лучший"),
@@ -37,9 +37,11 @@ _PAIRS: Mapping[str, tuple[str, str]] = {
     "failed": ("failed", "сбой"),
     "published": ("published", "публикация"),
     "differs": ("differs", "отличается"),
+    "deleted": ("deleted", "удалена"),
+    "about_deleted": ("the model's folder was given up (keep)", "папка модели удалена (keep)"),
     "about_best": (
-        "highest of the ranked rows in its column",
-        "наибольшее значение столбца среди строк с местом",
+        "best of the ranked rows in its column",
+        "лучшее значение столбца среди строк с местом",
     ),
     "about_tied": (
         "the paired 95 % interval of the difference to the best holds 0",
@@ -56,8 +58,8 @@ _PAIRS: Mapping[str, tuple[str, str]] = {
         "взято из публикации, а не посчитано по сохранённым ответам",
     ),
     "about_differs": (
-        "made under other settings than the rest of the board",
-        "получено при других настройках, чем остальные строки",
+        "made under other settings, or scored otherwise, than the rest of the board",
+        "получено при других настройках или посчитано иначе, чем остальные строки",
     ),
     "notes": ("How the numbers were made", "Как получены числа"),
     "interval": ("95 % interval", "95 % интервал"),

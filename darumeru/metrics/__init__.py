@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from darumeru.core.registry import Registry
 
 if TYPE_CHECKING:
-    from darumeru.metrics.protocol import Metric
+    from darumeru.metrics.protocol import Metric, SampleMetric
 
 __all__ = ["METRICS", "metric", "metric_names"]
 
@@ -36,19 +36,21 @@ BUILTIN = {
 
 
 def _problem(name: str, loaded: Any) -> str:
-    from darumeru.metrics.protocol import Metric
+    from darumeru.metrics.protocol import SampleMetric
 
-    if isinstance(loaded, type) or not isinstance(loaded, Metric):
-        return "it is not an instance with name, description, values, unparsed and statistic"
+    if isinstance(loaded, type) or not isinstance(loaded, SampleMetric):
+        return "it is not an instance with name, description and values"
     return "" if loaded.name == name else f"it calls itself `{loaded.name}`"
 
 
-METRICS: Registry[Metric] = Registry("darumeru.metrics", "metric", BUILTIN, _problem)
+METRICS: Registry[SampleMetric] = Registry("darumeru.metrics", "metric", BUILTIN, _problem)
 
 
 def metric(name: str) -> Metric:
-    """The metric of that name; UserError with the nearest names when there is none."""
-    return METRICS.get(name)
+    """The metric of that name, complete; UserError with the nearest names when there is none."""
+    from darumeru.metrics.sample_mean import completed
+
+    return completed(METRICS.get(name))
 
 
 def metric_names() -> tuple[str, ...]:

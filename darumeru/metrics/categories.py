@@ -9,8 +9,9 @@ import numpy as np
 
 from darumeru.core.errors import UserError, near_names
 from darumeru.core.row import SampleRow
-from darumeru.metrics.choice import chosen, equal, guess, no_choice
+from darumeru.metrics.choice import guess, hit, no_choice
 from darumeru.metrics.clusters import by_cluster
+from darumeru.metrics.measure import SHARE, Measure
 from darumeru.metrics.statistic import FloatArray, Statistic
 
 # Hendrycks et al., "Measuring Massive Multitask Language Understanding" (arXiv:2009.03300), as used by mmlu_ru.
@@ -73,10 +74,11 @@ class AccuracyByCategory:
 
     name: str = "acc_by_category"
     description: str = "mean over the four MMLU categories of the mean over subjects of accuracy (nlpcoreteam MMLU)"
+    measure: Measure = SHARE
 
     def values(self, row: SampleRow) -> Mapping[str, float]:
         """Whether this one question is answered right."""
-        return {self.name: float(equal(row.target, chosen(row)))}
+        return {self.name: hit(row)}
 
     def unparsed(self, row: SampleRow) -> bool:
         return no_choice(row)
@@ -89,7 +91,7 @@ class AccuracyByCategory:
         at = np.array([place[_subject(row)] for row in clusters.rows], dtype=np.int64)
         here = np.arange(len(at))
         values = np.zeros((len(at), 2 * len(subjects)))
-        values[here, at] = [equal(row.target, chosen(row)) for row in clusters.rows]
+        values[here, at] = [hit(row) for row in clusters.rows]
         values[here, len(subjects) + at] = 1
         strata = np.zeros(len(clusters.ids), dtype=np.int64)
         strata[clusters.index] = at

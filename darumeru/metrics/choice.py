@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from darumeru.core.row import SampleRow
-from darumeru.metrics.clusters import by_cluster, mean_over_rows
+from darumeru.metrics.clusters import by_cluster
+from darumeru.metrics.measure import SHARE, Measure
+from darumeru.metrics.sample_mean import SampleMean
 from darumeru.metrics.statistic import Statistic, mean_of_first
 
 
@@ -31,36 +33,15 @@ def guess(row: SampleRow) -> float:
     return 1 / max(len(row.answer.probabilities or {}), 1)
 
 
-def equal(target: str, label: str) -> bool:
-    """The label is the target answer."""
-    return target == label
+def hit(row: SampleRow) -> float:
+    """Whether the chosen label is the target."""
+    return float(row.target == chosen(row))
 
 
-def starts(target: str, label: str) -> bool:
-    """The target answer begins with the label, which is not empty."""
-    return bool(label) and target.startswith(label)
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Share of samples whose most probable label is right; right(target, label) says what right means."""
-
-    name: str
-    description: str
-    right: Callable[[str, str], bool]
-
-    def values(self, row: SampleRow) -> Mapping[str, float]:
-        return {self.name: self._hit(row)}
-
-    def unparsed(self, row: SampleRow) -> bool:
-        return no_choice(row)
-
-    def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
-        """binary is set when every cluster has one sample."""
-        return mean_over_rows(rows, self._hit, guess, hits=True)
-
-    def _hit(self, row: SampleRow) -> float:
-        return float(self.right(row.target, chosen(row)))
+def hit_start(row: SampleRow) -> float:
+    """Whether the target begins with the chosen label, which is not empty."""
+    label = chosen(row)
+    return float(bool(label) and row.target.startswith(label))
 
 
 @dataclass(frozen=True)
@@ -74,10 +55,11 @@ class AccuracyBothOrders:
     description: str = (
         "share of records answered right in both orders of their choices (PARus and ruTiE since 2024-07-12)"
     )
+    measure: Measure = SHARE
 
     def values(self, row: SampleRow) -> Mapping[str, float]:
         """Whether this one order is answered right."""
-        return {self.name: float(equal(row.target, chosen(row)))}
+        return {self.name: hit(row)}
 
     def unparsed(self, row: SampleRow) -> bool:
         return no_choice(row)
@@ -85,17 +67,22 @@ class AccuracyBothOrders:
     def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
         clusters = by_cluster(rows)
         groups = {name: group for name, group in zip(clusters.ids, clusters.members(), strict=True) if len(group) > 1}
-        hits = np.array(
-            [all(equal(row.target, chosen(row)) for row in group) for group in groups.values()], dtype=np.float64
-        )
+        hits = np.array([all(hit(row) for row in group) for group in groups.values()], dtype=np.float64)
         guesses = [float(np.prod([guess(row) for row in group])) for group in groups.values()]
         columns = np.stack([hits, np.ones_like(hits)], axis=1)
         chance = float(np.mean(guesses)) if guesses else 0.0
         return Statistic(tuple(groups), columns, mean_of_first, binary=hits, chance=chance)
 
 
-ACCURACY = Accuracy("acc", "share of samples whose most probable label is the target answer", equal)
-ACCURACY_STARTSWITH = Accuracy(
-    "acc_startswith", "share of samples whose target answer begins with the most probable label (RWSD)", starts
+ACCURACY = SampleMean(
+    "acc", "share of samples whose most probable label is the target answer", hit, no_choice, guess, hits=True
+)
+ACCURACY_STARTSWITH = SampleMean(
+    "acc_startswith",
+    "share of samples whose target answer begins with the most probable label (RWSD)",
+    hit_start,
+    no_choice,
+    guess,
+    hits=True,
 )
 ACCURACY_BOTH_ORDERS = AccuracyBothOrders()

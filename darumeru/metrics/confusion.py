@@ -13,6 +13,7 @@ import numpy as np
 from darumeru.core.row import SampleRow
 from darumeru.metrics.choice import chosen, no_choice
 from darumeru.metrics.clusters import by_cluster
+from darumeru.metrics.measure import CORRELATION, SHARE, Measure
 from darumeru.metrics.statistic import FloatArray, Statistic
 
 
@@ -66,6 +67,7 @@ class ConfusionScore:
     description: str
     combine: Callable[[FloatArray], FloatArray]
     chance: Callable[[FloatArray], float]
+    measure: Measure
 
     def values(self, row: SampleRow) -> Mapping[str, float]:
         return {}
@@ -99,10 +101,12 @@ F1_MACRO = ConfusionScore(
     "unweighted mean over classes of F1 (RCB, ruOpenBookQA, ruWorldTree; as scikit-learn's f1_score)",
     f1_macro_of_sums,
     _guessed_f1_macro,
+    SHARE,
 )
 MCC = ConfusionScore(
     "mcc",
     "Matthews correlation of target and chosen labels (RuCoLA; as scikit-learn's matthews_corrcoef)",
     mcc_of_sums,
     _no_skill,
+    CORRELATION,
 )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache
 
 from darumeru.core.errors import UserError
 from darumeru.core.row import SampleRow
-from darumeru.metrics.clusters import mean_over_rows
-from darumeru.metrics.statistic import Statistic
+from darumeru.metrics.measure import RATIO
+from darumeru.metrics.sample_mean import SampleMean
 
 EXACT_SHARE = 0.99
 
@@ -53,25 +52,6 @@ def is_exact_copy(reference: str, answer: str, by_reference: bool) -> bool:
 
 def _empty(row: SampleRow) -> bool:
     return not (row.answer.text or "").strip()
-
-
-@dataclass(frozen=True)
-class CopyScore:
-    """The mean of a number that each copy gets. hits: the number is 0 or 1."""
-
-    name: str
-    description: str
-    score: Callable[[SampleRow], float]
-    hits: bool = False
-
-    def values(self, row: SampleRow) -> Mapping[str, float]:
-        return {self.name: self.score(row)}
-
-    def unparsed(self, row: SampleRow) -> bool:
-        return _empty(row)
-
-    def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
-        return mean_over_rows(rows, self.score, hits=self.hits)
 
 
 def length_ratio(row: SampleRow) -> float:
@@ -122,32 +102,37 @@ def _texts(row: SampleRow) -> tuple[str, str]:
     return row.target.strip(), (row.answer.text or "").strip()
 
 
-LENGTH_RATIO = CopyScore(
-    "length_ratio", "mean of min(P/S, S/P) of the tokens of copy and original (cp_sent)", length_ratio
+LENGTH_RATIO = SampleMean(
+    "length_ratio", "mean of min(P/S, S/P) of the tokens of copy and original (cp_sent)", length_ratio, _empty
 )
-ORIGINAL_LENGTH_RATIO = CopyScore(
+ORIGINAL_LENGTH_RATIO = SampleMean(
     "original_length_ratio",
     "mean of original length / generated length in tokens (cp_sent, the paper's text)",
     original_length_ratio,
+    _empty,
+    measure=RATIO,
 )
-COPIED_SHARE = CopyScore(
-    "copied_share", "mean share of characters that original and answer have in common, in order", copied_share
+COPIED_SHARE = SampleMean(
+    "copied_share", "mean share of characters that original and answer have in common, in order", copied_share, _empty
 )
-TOKEN_COPY_RATE = CopyScore(
+TOKEN_COPY_RATE = SampleMean(
     "token_copy_rate",
     "share of texts of whose tokens more than 99 % are copied in order (cp_para, the paper's text)",
     token_copy,
+    _empty,
     hits=True,
 )
-EXACT_COPY_RATE = CopyScore(
+EXACT_COPY_RATE = SampleMean(
     "exact_copy_rate",
     "share of texts copied to at least 99 % of the original's characters (cp_para)",
     exact_copy,
+    _empty,
     hits=True,
 )
-EXACT_COPY_RATE_2024 = CopyScore(
+EXACT_COPY_RATE_2024 = SampleMean(
     "exact_copy_rate_2024",
     "share of copies of whose own characters at least 99 % match the original (the program of 2024)",
     exact_copy_2024,
+    _empty,
     hits=True,
 )

@@ -10,6 +10,7 @@ import numpy as np
 
 from darumeru.core.row import SampleRow
 from darumeru.metrics.clusters import by_cluster
+from darumeru.metrics.measure import SHARE, Measure
 from darumeru.metrics.statistic import FloatArray, Statistic, mean_of_first
 
 MOST_POINTS = 34
@@ -73,10 +74,16 @@ class GradeNorm:
     name: str
     description: str
     strip: bool
+    measure: Measure = SHARE
 
     def values(self, row: SampleRow) -> Mapping[str, float]:
         """The points of this answer, 0 to 4."""
         return {self.name: float(points(row, self.strip))}
+
+    def most(self, row: SampleRow) -> float:
+        """The points of a right answer."""
+        found = row.meta.get("score", 1)
+        return float(found) if isinstance(found, int | float) and found > 0 else 1.0
 
     def unparsed(self, row: SampleRow) -> bool:
         """No letter where words are asked for, no digit where numbers are."""

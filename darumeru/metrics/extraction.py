@@ -9,6 +9,7 @@ import numpy as np
 
 from darumeru.core.row import SampleRow
 from darumeru.metrics.clusters import by_cluster
+from darumeru.metrics.measure import SHARE, Measure
 from darumeru.metrics.statistic import Statistic, mean_of_first
 
 
@@ -45,6 +46,7 @@ class RPrecision:
 
     name: str = "r_precision"
     description: str = "mean over documents of R-precision of the most likely sentences (daru_treeway, extractive)"
+    measure: Measure = SHARE
 
     def values(self, row: SampleRow) -> Mapping[str, float]:
         """The mean log-probability over all tokens of this candidate (a single sentence has no R-precision)."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 
 from darumeru.core.row import SampleRow
-from darumeru.metrics.clusters import mean_over_rows
-from darumeru.metrics.statistic import Statistic
+from darumeru.metrics.sample_mean import SampleMean
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
@@ -39,31 +38,27 @@ def word_f1(target: str, answer: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-@dataclass(frozen=True)
-class BestOfTargets:
-    """Mean over samples of the largest score over the right answers; row.target is a list of strings, or one string."""
-
-    name: str
-    description: str
-    score: Callable[[str, str], float]
-    hits: bool
-
-    def values(self, row: SampleRow) -> Mapping[str, float]:
-        return {self.name: self._best(row)}
-
-    def unparsed(self, row: SampleRow) -> bool:
-        """An answer without words."""
-        return not normalized(row.answer.text or "")
-
-    def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
-        return mean_over_rows(rows, self._best, hits=self.hits)
-
-    def _best(self, row: SampleRow) -> float:
-        targets = [row.target] if isinstance(row.target, str) else row.target
-        return max(self.score(target, row.answer.text or "") for target in targets)
+def best_of(score: Callable[[str, str], float], row: SampleRow) -> float:
+    """The largest score over the right answers; row.target is a list of strings, or one string."""
+    targets = [row.target] if isinstance(row.target, str) else row.target
+    return max(score(target, row.answer.text or "") for target in targets)
 
 
-F1 = BestOfTargets("f1", "largest F1 over words with a right answer (MultiQ; SQuAD's compute_f1)", word_f1, hits=False)
-EXACT_MATCH = BestOfTargets(
-    "em", "share of answers equal to a right one after normalization (MultiQ; SQuAD's compute_exact)", exact, hits=True
+def wordless(row: SampleRow) -> bool:
+    """An answer without words."""
+    return not normalized(row.answer.text or "")
+
+
+F1 = SampleMean(
+    "f1",
+    "largest F1 over words with a right answer (MultiQ; SQuAD's compute_f1)",
+    partial(best_of, word_f1),
+    wordless,
+)
+EXACT_MATCH = SampleMean(
+    "em",
+    "share of answers equal to a right one after normalization (MultiQ; SQuAD's compute_exact)",
+    partial(best_of, exact),
+    wordless,
+    hits=True,
 )

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
 from darumeru.core.row import SampleRow
-from darumeru.metrics.clusters import mean_over_rows
-from darumeru.metrics.statistic import Statistic
+from darumeru.metrics.sample_mean import SampleMean
 
 _PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
 
@@ -68,32 +66,31 @@ def rouge_l_f1(reference: str, answer: str) -> float:
     return rouge(reference, answer, ("rougeL",))[0][2]
 
 
-@dataclass(frozen=True)
-class Rouge:
-    """Mean over samples of a ROUGE score of the answer against row.target; an answer without words gets 0."""
-
-    name: str
-    description: str
-    score: Callable[[str, str], float]
-
-    def values(self, row: SampleRow) -> Mapping[str, float]:
-        return {self.name: self._score(row)}
-
-    def unparsed(self, row: SampleRow) -> bool:
-        """An answer without words."""
-        return not _PUNCTUATION.sub(" ", row.answer.text or "").split()
-
-    def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
-        return mean_over_rows(rows, self._score)
-
-    def _score(self, row: SampleRow) -> float:
-        return self.score(row.target, row.answer.text or "")
+def of_answer(score: Callable[[str, str], float], row: SampleRow) -> float:
+    """The score of the answer against row.target; an answer without words gets 0."""
+    return score(row.target, row.answer.text or "")
 
 
-ROUGE12_RECALL = Rouge(
-    "rouge12_recall", "mean of ROUGE-1 and ROUGE-2 recall over normal forms (the text of the paper)", rouge12_recall
+def wordless(row: SampleRow) -> bool:
+    """An answer without words."""
+    return not _PUNCTUATION.sub(" ", row.answer.text or "").split()
+
+
+ROUGE12_RECALL = SampleMean(
+    "rouge12_recall",
+    "mean of ROUGE-1 and ROUGE-2 recall over normal forms (the text of the paper)",
+    partial(of_answer, rouge12_recall),
+    wordless,
 )
-ROUGE12_F1 = Rouge(
-    "rouge12_f1", "mean of ROUGE-1 and ROUGE-2 F1 over normal forms (the program behind the paper's tables)", rouge12_f1
+ROUGE12_F1 = SampleMean(
+    "rouge12_f1",
+    "mean of ROUGE-1 and ROUGE-2 F1 over normal forms (the program behind the paper's tables)",
+    partial(of_answer, rouge12_f1),
+    wordless,
 )
-ROUGEL_F1 = Rouge("rougeL_f1", "ROUGE-L F1 over normal forms (the authors' program since 2025-07-19)", rouge_l_f1)
+ROUGEL_F1 = SampleMean(
+    "rougeL_f1",
+    "ROUGE-L F1 over normal forms (the authors' program since 2025-07-19)",
+    partial(of_answer, rouge_l_f1),
+    wordless,
+)

@@ -17,6 +17,8 @@ from darumeru.core.files import to_json, write_atomically
 
 MANIFEST = "manifest.json"
 SCHEMA = 2
+# What of a manifest changes while commands work on the run.
+PROGRESS = ("status", "finished", "seconds", "command", "versions", "hardware", "sessions")
 PACKAGES = (
     "darumeru",
     "torch",

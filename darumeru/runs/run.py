@@ -12,7 +12,7 @@ from darumeru.core.errors import UserError
 from darumeru.core.files import content_hash, file_hash
 from darumeru.core.row import SampleRow
 from darumeru.runs.join import joined_rows, with_metrics
-from darumeru.runs.manifest import MANIFEST, check_schema, read_manifest
+from darumeru.runs.manifest import MANIFEST, PROGRESS, check_schema, read_manifest
 from darumeru.runs.results import SCHEMA, Results
 from darumeru.runs.score import RESULTS
 from darumeru.runs.stored_plan import read_plan
@@ -78,7 +78,7 @@ def load_run(path: str | Path, *, finished: bool = True, check_samples: bool = F
 def _check_manifest(run: Path, manifest: Mapping[str, Any], scored: Mapping[str, Any]) -> None:
     """manifest.json carries no checksum of its own; the copy in results.json does."""
     for key, value in scored.items():
-        if manifest.get(key) != value:
+        if key not in PROGRESS and manifest.get(key) != value:
             raise UserError(
                 f"was edited by hand: its {key} differs from the one in results.json",
                 str(run / MANIFEST),

@@ -107,16 +107,20 @@ def questions_of(task: PlannedTask) -> list[StoredQuestion]:
 
 def write_plan(run: Path, plan: Plan) -> list[StoredTask]:
     """Write RUN/plan.json and RUN/questions/; returns the tasks as stored."""
-    folder = run / QUESTIONS
-    folder.mkdir(exist_ok=True)
     tasks = []
     for task in plan.tasks:
         questions = questions_of(task)
         tasks.append(stored_task(task, questions))
-        lines = "".join(json_line(asdict(one)) for one in questions)
-        write_atomically(folder / task_file(task.spec.name), lines)
+        write_questions(run, task.spec.name, questions)
     write_tasks(run, tasks)
     return tasks
+
+
+def write_questions(run: Path, task: str, questions: Sequence[StoredQuestion]) -> None:
+    """Write RUN/questions/<task>.jsonl."""
+    (run / QUESTIONS).mkdir(exist_ok=True)
+    lines = "".join(json_line(asdict(one)) for one in questions)
+    write_atomically(run / QUESTIONS / task_file(task), lines)
 
 
 def write_tasks(run: Path, tasks: Sequence[StoredTask]) -> None:

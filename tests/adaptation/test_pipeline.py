@@ -18,7 +18,7 @@ from darumeru.adaptation.pipeline import Pipeline
 from darumeru.adaptation.recipe import load_recipe
 from darumeru.cli.adapt_progress import AdaptProgress
 from darumeru.core.errors import RunFailed, UserError
-from darumeru.leaderboard.adaptation_board import Board, board_json
+from darumeru.leaderboard.candidates import CandidateBoard, board_json
 from darumeru.runs.run import load_run
 from tests.adaptation.conftest import write_recipe
 from tests.adaptation.small_steps import COUNTER, HOLD
@@ -26,7 +26,7 @@ from tests.adaptation.small_steps import COUNTER, HOLD
 ROOT = Path(__file__).parents[2]
 
 
-def adapt(path: Path, output: Path, **settings: str) -> Board:
+def adapt(path: Path, output: Path, **settings: str) -> CandidateBoard:
     overrides = {key.replace("__", "."): value for key, value in settings.items()}
     return Pipeline(load_recipe(path, overrides), output, AdaptProgress()).run()
 
@@ -67,14 +67,14 @@ def test_the_best_goes_on_and_keep_deletes_the_rest(
     assert not last[2]["deleted"], "what is handed on stays, best or not"
     assert {one["training_step"] for one in many} == {1, 2, 3, 4}
     page = (output / "board.html").read_text()
-    assert all(label in page for label in found) and "data:image/png;base64" in page
+    assert all(label in page for label in found) and 'class="chart curve"' in page
     assert (output / "scores_by_step.png").read_bytes().startswith(b"\x89PNG")
     markdown = (output / "board.md").read_text()
-    assert f"base > {best['label']} > next" in markdown and markdown.count("~~many") == 2
+    assert f"base → {best['label']} → next" in markdown and markdown.count("~~many") == 2
 
     again = adapt(path, output)
     assert counter.read_text().split() == ["base", best["label"], "base"], "nothing was made twice"
-    assert board_json(again, output) == board_json(board, output)
+    assert board_json(again) == board_json(board)
 
     adapt(path, output, next__scale="0.001")
     assert counter.read_text().split() == ["base", best["label"], "base", best["label"]], (

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from darumeru.core.answer import Answer
-from darumeru.core.files import content_hash
-from darumeru.core.row import SampleRow
-from darumeru.runs.manifest import write_manifest
+from darumeru.core.files import content_hash, to_json
+from darumeru.core.row import SampleRow, StoredAnswer
+from darumeru.runs.manifest import MANIFEST
 from darumeru.runs.score import score_run
 from darumeru.runs.store import SampleStore
+from darumeru.runs.stored_plan import StoredQuestion, StoredTask, write_questions, write_tasks
 
 
 def chosen(task: str, id: str, target: str, said: str, prompt: str = "Вопрос?", **more: Any) -> SampleRow:
@@ -36,20 +37,30 @@ def make_run(
     rows: Sequence[SampleRow],
     name: str = "model",
     absent: Sequence[str] = (),
+    plan: Mapping[str, Any] | None = None,
     **manifest: Any,
 ) -> Path:
-    """A scored run. absent: ids of the first task that were planned and never answered. manifest: entries over."""
+    """A scored run. absent: ids of the first task that were planned and never answered. plan: entries of every
+    task's plan over; manifest: entries over."""
     tasks: dict[str, list[SampleRow]] = {}
     for row in rows:
         tasks.setdefault(row.task, []).append(row)
     folder.mkdir(parents=True, exist_ok=True)
     whole = _manifest(name) | manifest
-    plan = [_plan(task, of_task, absent if place == 0 else ()) for place, (task, of_task) in enumerate(tasks.items())]
-    (folder / "plan.json").write_text(json.dumps({"schema": 1, "max_length": 512, "tasks": plan}), encoding="utf-8")
+    planned = []
+    for task, of_task in tasks.items():
+        lost = absent if not planned else ()
+        questions = [StoredQuestion(row.id, row.key, row.cluster, row.target, row.meta) for row in of_task]
+        questions += [StoredQuestion(one, "never", one, "", {}) for one in lost]
+        write_questions(folder, task, questions)
+        planned.append(_task(task, of_task, len(questions), plan or {}))
+    write_tasks(folder, planned)
     with SampleStore(folder) as store:
         for row in rows:
-            store.append(row)
-    write_manifest(folder, whole)
+            store.append(
+                StoredAnswer(row.task, row.id, row.key, row.prompt, row.prompt_tokens, row.num_fewshot, row.answer)
+            )
+    (folder / MANIFEST).write_text(to_json(whole), encoding="utf-8")
     score_run(folder, whole)
     return folder
 
@@ -65,8 +76,13 @@ def rewrite(path: Path, change: Mapping[str, Any], checksum: bool = False) -> No
 
 def _manifest(name: str) -> dict[str, Any]:
     return {
-        "schema": 1,
+        "schema": 2,
         "status": "finished",
+        "spec": {"answers": {}, "scores": {}},
+        "spec_hash": "0" * 64,
+        "sessions": [
+            {"started": "2026-01-02T03:04:04Z", "seconds": 1.5, "command": ["darumeru", "run"], "options": {}}
+        ],
         "model": {"name": name, "revision": None, "fingerprint": "1" * 64},
         "tokenizer": {"fingerprint": "2" * 64},
         "profile": "darumeru",
@@ -81,22 +97,24 @@ def _manifest(name: str) -> dict[str, Any]:
     }
 
 
-def _plan(task: str, rows: Sequence[SampleRow], absent: Sequence[str]) -> dict[str, Any]:
+def _task(task: str, rows: Sequence[SampleRow], asked: int, more: Mapping[str, Any]) -> StoredTask:
     metric = "acc" if rows[0].answer.probabilities is not None else "exact_copy_rate"
-    return {
-        "name": task,
-        "group": "DaruMERA",
-        "method": "multiple_choice",
-        "metrics": [metric],
-        "score": [metric],
-        "language": "ru",
-        "leaderboard": True,
-        "num_fewshot": 0,
-        "limited": False,
-        "samples": {row.id: row.fingerprint for row in rows} | dict.fromkeys(absent, "never"),
-        "too_long": [],
-        "data": {},
-        "error": None,
-        "source": "",
-        "settings": {},
-    }
+    values: dict[str, Any] = {"metrics": (metric,), "score": (metric,), **more}
+    return StoredTask(
+        name=task,
+        group="DaruMERA",
+        method="multiple_choice",
+        metrics=tuple(values["metrics"]),
+        score=tuple(values["score"]),
+        language="ru",
+        leaderboard=True,
+        definition=content_hash([task, list(values["metrics"]), list(values["score"])]),
+        asking={},
+        num_fewshot=0,
+        limited=False,
+        asked=asked,
+        targets="",
+        too_long=(),
+        data={},
+        error=None,
+    )

@@ -9,13 +9,20 @@ from typing import Any
 import pytest
 
 from darumeru.core.errors import UserError
+from darumeru.core.registry import Registered
+from darumeru.core.row import SampleRow
 from darumeru.leaderboard.aggregate import make_aggregate
 from darumeru.leaderboard.board import BoardOptions, build_board
+from darumeru.leaderboard.board_inputs import load_inputs
+from darumeru.leaderboard.comparison import compare
+from darumeru.leaderboard.html_board import render as render_html
 from darumeru.leaderboard.published import load_published
-from darumeru.leaderboard.sources import load_sources
 from darumeru.leaderboard.table import Mark, Table
+from darumeru.metrics import METRICS
+from darumeru.metrics.measure import Measure
 from darumeru.runs.run import load_run, load_runs
-from tests.leaderboards.made_runs import chosen, make_run
+from darumeru.runs.score import score_run
+from tests.leaderboards.made_runs import chosen, copied, make_run
 from tests.shared_data import ROOT
 
 PAPER = ROOT / "leaderboards" / "paper"
@@ -29,7 +36,7 @@ def run(folder: Path, name: str, wrong: int, tasks: tuple[str, ...] = TASKS, n: 
 
 
 def board(paths: list[Path], **options: Any) -> Table:
-    return build_board(*load_sources(paths), BoardOptions(**options))
+    return build_board(*load_inputs(paths), BoardOptions(**options))
 
 
 def test_ranks_ties_and_intervals(tmp_path: Path) -> None:
@@ -77,7 +84,7 @@ def test_runs_of_one_name_carry_their_folder(tmp_path: Path) -> None:
     table = board([*paths, run(tmp_path / "o", "other", 4)])
     assert [row.name for row in table.rows] == ["m (r1)", "m (x/r2)", "m (y/r2)", "other"]
     with pytest.raises(UserError, match="given twice"):
-        load_sources([paths[0], tmp_path / "x"])
+        load_inputs([paths[0], tmp_path / "x"])
 
 
 def test_aggregates() -> None:
@@ -153,3 +160,60 @@ def test_runs_as_a_data_frame(tmp_path: Path) -> None:
     frame = load_runs(paths)
     assert list(frame.groupby("model")["value"].mean().round(6)) == [0.95, 0.9]
     assert len(frame) == 6 and load_run(paths[0]).name == "a"
+
+
+def test_runs_scored_by_other_metrics_are_refused_or_marked(tmp_path: Path) -> None:
+    paths = []
+    for name, metric in (("a", "acc"), ("b", "acc"), ("c", "f1_macro")):
+        rows = [chosen("mine/rcb", f"{place}", "AB"[place % 2], "AB"[place % 3 == 0]) for place in range(10)]
+        paths.append(make_run(tmp_path / name, rows, name, plan={"metrics": ["acc", "f1_macro"], "score": [metric]}))
+    with pytest.raises(UserError, match=r"c: differs .*mine/rcb: scored by acc and by f1_macro.*--allow-different"):
+        board(paths)
+    table = board(paths, allow_different=True)
+    assert {row.name for row in table.rows if Mark.DIFFERS in row.marks} == {"c"}
+    said = " ".join(note.en for note in table.footer)
+    assert "c differs: mine/rcb: scored by acc and by f1_macro." in said
+    assert "mine/rcb is not resampled: the runs score it by different metrics" in said
+
+
+def test_lower_can_be_better_and_is_averaged_with_its_like_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bits per byte 1.1 beats 1.4; no mean mixes it with a share."""
+    bits = Bits()
+    monkeypatch.setitem(METRICS.entries, "bits", Registered("bits", "tests:none", "test"))  # type: ignore[index]
+    monkeypatch.setitem(METRICS._loaded, "bits", bits)
+    paths = []
+    for name, of_text in (("good", 1.1), ("bad", 1.4)):
+        rows = [copied("mine/text", f"{place}", "text", f"{of_text + 0.01 * (place % 2)}") for place in range(8)]
+        rows += [chosen("mine/acc", f"{place}", "A", "A" if name == "bad" else "B") for place in range(8)]
+        folder = make_run(tmp_path / name, rows, name)
+        plan = json.loads((folder / "plan.json").read_text("utf-8"))
+        plan["tasks"][0] |= {"metrics": ["bits"], "score": ["bits"]}
+        (folder / "plan.json").write_text(json.dumps(plan), "utf-8")
+        score_run(folder, json.loads((folder / "manifest.json").read_text("utf-8")))
+        paths.append(folder)
+    table = board(paths, sort="text")
+    column = next(one for one in table.columns if one.key == "mine/text")
+    assert (column.heading, column.measure.direction) == ("text ↓", "lower")
+    assert [row.name for row in table.rows] == ["good", "bad"]
+    assert [Mark.BEST in row.cells["mine/text"].marks for row in table.rows] == [True, False]
+    assert column.text(table.rows[0].cells["mine/text"]) == "1.10", "two digits, as the metric says"
+    assert [row.cells["mean"].value for row in table.rows] == [0, 1] and "unweighted mean of mine/acc" in str(
+        table.footer[0]
+    )
+    found = compare(load_run(paths[0]), load_run(paths[1]), resamples=100)
+    assert "B is better in mine/acc and worse in mine/text" in found.conclusion
+    page = render_html(table)
+    assert 'data-family="bits_per_byte, lower"' in page and 'data-first="ascending" aria-sort="ascending"' in page
+
+
+class Bits:
+    """What a plugin must say at least, and the measure."""
+
+    name = "bits"
+    description = "the number that the answer states"
+    measure = Measure("bits_per_byte", "lower", digits=2, low=0)
+
+    def values(self, row: SampleRow) -> dict[str, float]:
+        return {"bits": float(row.answer.text or 0)}

@@ -6,9 +6,9 @@ import xml.etree.ElementTree as xml
 
 import pytest
 
-from darumeru.leaderboard.charts import LEFT, RIGHT, Bar, Shape, bar_chart, domain, radar
-from darumeru.leaderboard.curve import Point
-from darumeru.leaderboard.curve_chart import learning_curve
+from darumeru.leaderboard.charts import LEFT, RIGHT, Bar, Shape, bar_chart, domain, radar, tick_labels
+from darumeru.leaderboard.curve import Point, learning_curve, point_line
+from darumeru.metrics.measure import Measure
 from darumeru.runs.results import Score
 from tests.leaderboards.browser import HOSTILE
 
@@ -78,3 +78,19 @@ def test_a_curve_is_in_the_order_of_its_steps_and_breaks_where_there_is_no_score
     heights = [float(dot.split(",")[1]) for line in lines for dot in (line or "").split()]
     assert heights == sorted(heights, reverse=True)
     assert learning_curve([]) == "" and learning_curve([Point(0, {"a": Score(None)})]) == ""
+
+
+def test_numbers_of_another_kind_get_a_picture_of_their_own() -> None:
+    bits = Measure("bits_per_byte", "lower", digits=2, low=0)
+    points = [Point(step, {"mean": Score(0.5), "t/text": Score(value)}, measures={"t/text": bits})
+              for step, value in ((0, 1.9), (10, 1.2))]  # fmt: skip
+    pictures = learning_curve(points).split("<svg")[1:]
+    assert len(pictures) == 2 and "mean of the tasks" in pictures[0] and "t/text, step 10: 1.20" in pictures[1]
+    assert 'class="tick" fill="#777" font-size="11">1.2<' in pictures[1], "its own scale"
+    assert point_line(points[1]) == "step 10: mean of the tasks 0.500, t/text 1.20"
+
+
+def test_an_unbounded_scale_holds_every_value_at_round_numbers() -> None:
+    assert domain([3.0, 870.0], Measure("perplexity", "lower")) == (0.0, 1000.0)
+    assert domain([912.0, 987.0], Measure("perplexity", "lower"), zero=False) == (900.0, 1000.0)
+    assert [text for _, text in tick_labels(0, 1000)] == ["0", "200", "400", "600", "800", "1,000"]

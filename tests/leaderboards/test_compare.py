@@ -11,7 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from darumeru.cli.main import application
+from darumeru.core.answer import Answer
 from darumeru.core.errors import UserError
+from darumeru.core.row import SampleRow
 from darumeru.leaderboard.comparison import compare
 from darumeru.leaderboard.flips import flipped_samples
 from darumeru.leaderboard.statistics import run_statistics
@@ -61,9 +63,9 @@ def test_other_records_are_left_out_and_named(tmp_path: Path) -> None:
 
 def test_stored_statistics_are_those_of_the_samples(tmp_path: Path) -> None:
     run = load_run(made(tmp_path / "a", 30))
-    stored = run_statistics(run)["demo"][0]
+    stored = run_statistics(run)["demo"]["acc"]
     (run.path / "statistics.npz").unlink()
-    computed = run_statistics(run)["demo"][0]
+    computed = run_statistics(run)["demo"]["acc"]
     assert stored.clusters == computed.clusters and stored.value == computed.value == 0.5
     assert np.array_equal(stored.columns, computed.columns)
 
@@ -132,3 +134,79 @@ def test_groups_and_micro_avg_of_the_benchmark_are_compared(tmp_path: Path) -> N
     assert micro.low is not None and micro.high is not None and micro.low <= micro.difference <= micro.high
     rcb = next(one for one in found.tasks if one.task == "darumeru/rcb")
     assert rcb.gained is not None and rcb.mcnemar is not None
+
+
+def by(folder: Path, *metrics: str, definition: str = "") -> Path:
+    """A run of ten equal answers that is scored by these metrics of acc and f1_macro."""
+    rows = [chosen("mine/rcb", f"{place}", "AB"[place % 2], "AB"[place % 3 == 0]) for place in range(10)]
+    path = make_run(folder, rows, folder.name, plan={"metrics": ["acc", "f1_macro"], "score": list(metrics)})
+    results = json.loads((path / "results.json").read_text("utf-8"))
+    task = results["tasks"]["mine/rcb"] | {"score_metrics": list(metrics), "definition": definition}
+    rewrite(path / "results.json", {"tasks": {"mine/rcb": task}}, checksum=True)
+    return path
+
+
+def run_compare(*words: object) -> tuple[int, str]:
+    result = CliRunner().invoke(application(), ["compare", *map(str, words), "--resamples", "50"])
+    said = result.exception.line() if isinstance(result.exception, UserError) else result.stdout
+    return (2 if isinstance(result.exception, UserError) else result.exit_code), said
+
+
+def test_a_task_scored_by_other_metrics_is_refused_and_compared_metric_by_metric_when_allowed(tmp_path: Path) -> None:
+    """The answers are equal, so the only true difference is 0, for every metric that both runs have."""
+    a, b = by(tmp_path / "a", "acc"), by(tmp_path / "b", "f1_macro")
+    code, said = run_compare(a, b)
+    assert code == 2 and "mine/rcb: A scores it by acc, B by f1_macro" in said and "--allow-different" in said
+    found = compare(load_run(a), load_run(b), resamples=50, allow_different=True)
+    assert [(one.task, one.metric, one.difference) for one in found.tasks] == [
+        ("mine/rcb", "acc", 0.0),
+        ("mine/rcb", "f1_macro", 0.0),
+    ]
+    assert all("A scores it by acc, B by f1_macro" in (one.warning or "") for one in found.tasks)
+    assert found.groups == {}
+    code, said = run_compare(a, b, "--allow-different")
+    assert code == 0 and "rcb (acc)" in said and "rcb (f1_macro)" in said and "A scores it by acc, B by" in said
+
+
+def test_only_the_task_that_is_defined_otherwise_is_left_out(tmp_path: Path) -> None:
+    runs = []
+    for name, definition in (("a", "1" * 64), ("b", "2" * 64)):
+        rows = [chosen(task, f"{place}", "A", "A") for task in ("t/one", "t/two") for place in range(3)]
+        path = make_run(tmp_path / name, rows, name)
+        tasks = json.loads((path / "results.json").read_text("utf-8"))["tasks"]
+        tasks["t/two"]["definition"] = definition
+        rewrite(path / "results.json", {"tasks": tasks}, checksum=True)
+        runs.append(load_run(path))
+    found = compare(*runs, resamples=20)
+    assert [one.task for one in found.tasks] == ["t/one"]
+    assert found.skipped == {"t/two": "its definition is not the same"}
+    both = compare(*runs, resamples=20, allow_different=True)
+    assert [(one.task, one.warning) for one in both.tasks] == [
+        ("t/one", None),
+        ("t/two", "its definition is not the same"),
+    ]
+
+
+@pytest.mark.parametrize("labels", [("yes", "no"), ("no", "yes"), ("1", "2", "3")])
+def test_flips_show_the_label_that_was_scored_on_ties(tmp_path: Path, labels: tuple[str, ...]) -> None:
+    """Specification of the benchmark: argmax, of equal ones the first in list order."""
+
+    def one(probabilities: dict[str, float]) -> SampleRow:
+        return SampleRow("t", "s", "s", "fs", "?", 1, labels[0], Answer(probabilities=probabilities))
+
+    even = dict.fromkeys(labels, 0.25)
+    a = load_run(make_run(tmp_path / "a", [one(even)], "a"))
+    b = load_run(make_run(tmp_path / "b", [one(even | {labels[1]: 0.5})], "b"))
+    assert a.results.tasks["t"].score.value == 1 and b.results.tasks["t"].score.value == 0
+    flips = list(flipped_samples(a, b, compare(a, b, resamples=5).tasks))
+    assert [(flip.a, flip.b, flip.gained) for flip in flips] == [(labels[0], labels[1], False)]
+
+
+def test_groups_stand_above_their_tasks_and_80_columns_break_no_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    a = made(tmp_path / "a", 30, task="darumeru/nlpcoreteam_mmlu_ru")
+    code, said = run_compare(a, made(tmp_path / "b", 10, task="darumeru/nlpcoreteam_mmlu_ru"))
+    lines = [line.split()[0] for line in said.splitlines() if line.strip()]
+    assert code == 0 and lines.index("DaruMERA") < lines.index("nlpcoreteam_mmlu_ru")

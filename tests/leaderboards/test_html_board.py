@@ -146,7 +146,7 @@ def test_the_plots_follow_the_table(shown: Page) -> None:
     assert left == pytest.approx(zero, abs=1.5)
     shown.type("#filter", "model")
     assert shown.texts(bars) == ["Model-10", "Model-9"]
-    assert shown.texts("#radar-key li") == ["Model-9", "Model-10"]
+    assert shown.texts("#radar-key li") == ["Model-10", "Model-9"], "own runs before published rows"
     assert len(shown.texts("#radar .shape:not([display])")) == 2
 
 

@@ -134,3 +134,33 @@ def test_the_readmes_board_is_what_its_command_prints(
     rows = [line for line in shown.splitlines() if line.startswith("| 1 | darumeru-demo | ")]
     assert len(rows) == 1 and said.out.count("| 1 | synthetic-0 | ") == 1
     assert "- Micro-Avg: unweighted mean of the 17 tasks." in said.out and said.out.splitlines()[-1] in shown
+
+
+@pytest.mark.parametrize("name", ["results.json", "manifest.json", "plan.json", "samples/darumeru__one.jsonl"])
+@pytest.mark.parametrize("verb", ["leaderboard", "report"])
+def test_no_output_replaces_what_a_run_consists_of(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, runs: Path, name: str, verb: str
+) -> None:
+    before = (runs / "a" / name).read_bytes()
+    more = ["--format", "csv"] if verb == "leaderboard" else []
+    said = darumeru(capsys, monkeypatch, verb, str(runs / "a"), *more, "--output", str(runs / "a" / name))
+    assert said.code == 2 and "is a file of a run" in said.err and (runs / "a" / name).read_bytes() == before
+    page = runs / "a" / "board.html"
+    assert [darumeru(capsys, monkeypatch, verb, str(runs / "a"), "--output", str(page)).code for _ in "12"] == [0, 0]
+
+
+def test_a_board_is_written_whole_or_not_at_all(board: Command, runs: Path, tmp_path: Path) -> None:
+    page = tmp_path / "board.html"
+    assert board(runs, "--output", page).code == 0
+    before = page.read_bytes()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("os.fsync", full)
+        said = board(runs / "a", "--output", page)
+    assert said.code == 2 and "No space left on device" in said.err and said.err.count("\n") == 1
+    assert page.read_bytes() == before and sorted(one.name for one in tmp_path.iterdir()) == ["board.html", "runs"]
+    assert board(runs, "--output", "/proc/x.html").code == 2
+
+
+def full(_handle: int) -> None:
+    """A disk without room."""
+    raise OSError(28, "No space left on device")

@@ -21,7 +21,7 @@ from darumeru.leaderboard.published import load_published
 from darumeru.leaderboard.render_terminal import render as render_terminal
 from darumeru.leaderboard.table import Cell, Column, Mark, Row, Table
 from darumeru.runs.run import load_run
-from tests.leaderboards.made_runs import chosen, make_run
+from tests.leaderboards.made_runs import chosen, make_run, rewrite
 from tests.shared_data import ROOT
 
 HOSTILE = "Модель_1 | 50% & <script>alert(1)</script> {x}~^\\ [a](b)"
@@ -120,3 +120,51 @@ def test_the_model_card_is_valid_for_the_hub(tmp_path: Path) -> None:
     assert results[0].metric_args["profile"] == "darumeru"
     card = ModelCard(f"---\nlanguage: ru\n{text}---\n# A model\n")
     assert isinstance(card.data, ModelCardData) and card.data.eval_results == results
+
+
+def test_the_model_card_names_the_metrics_and_the_data_that_were_used(tmp_path: Path) -> None:
+    """Right values: results.json and manifest.json of the same run."""
+    from huggingface_hub.repocard_data import model_index_to_eval_results
+
+    rows = [chosen(f"mine/{name}", str(i), "AB"[i % 2], "AB"[i % 3 == 0]) for name in "ab" for i in range(12)]
+    data = {
+        "mine/a": {"origin": "RefalMachine/darumeru", "revision": "c" * 40, "repository": "RefalMachine/darumeru",
+                   "config": "rucola", "split": "validation"},
+        "mine/b": {"origin": "bundled", "revision": "bundled", "repository": "RefalMachine/darumeru", "split": "test"},
+    }  # fmt: skip
+    cards = {}
+    for score in (["acc"], ["acc", "f1_macro"]):
+        path = make_run(
+            tmp_path / "_".join(score),
+            rows,
+            "m",
+            plan={"metrics": ["f1_macro", "acc"], "score": score},
+            data={"source": "hub", "tasks": data},
+        )
+        results = json.loads((path / "results.json").read_text("utf-8"))
+        tasks = {name: task | {"score_metrics": score} for name, task in results["tasks"].items()}
+        rewrite(path / "results.json", {"tasks": tasks}, checksum=True)
+        run = load_run(path)
+        _, cards[len(score)] = model_index_to_eval_results(yaml.safe_load(render_model_card.render(run))["model-index"])
+    one, two = cards[1][0], cards[2][0]
+    assert (one.metric_type, one.metric_name) == ("acc", "acc")
+    assert one.metric_value == run.results.tasks["mine/a"].metrics["acc"].value
+    assert two.metric_name == "mean of acc and f1_macro" and two.metric_value == run.results.tasks["mine/a"].score.value
+    assert (one.dataset_type, one.dataset_config, one.dataset_split) == (
+        "RefalMachine/darumeru",
+        "rucola",
+        "validation",
+    )
+    assert one.dataset_revision == "c" * 40
+    assert one.source_url == f"https://huggingface.co/datasets/RefalMachine/darumeru/tree/{'c' * 40}"
+    bundled = cards[1][1]
+    assert bundled.dataset_type == "mine/b" and "bundled sample" in bundled.dataset_name
+    assert (bundled.dataset_revision, bundled.source_url, bundled.dataset_split) == (None, None, "test")
+
+
+def test_details_are_columns_of_text_formats() -> None:
+    board = replace(table(), details=("from",))
+    board = replace(board, rows=(replace(board.rows[0], about={"from": "a → b"}), board.rows[1]))
+    assert "| a → b |" in render_markdown.render(board)
+    assert r"a $\rightarrow$ b" in render_latex.render(board)
+    assert list(pandas.read_csv(io.StringIO(render_csv.render(board)))["from"].fillna("")) == ["a → b", ""]

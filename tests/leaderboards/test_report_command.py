@@ -42,7 +42,9 @@ def refused(said: Said, *parts: str) -> None:
 def test_the_page_holds_every_sample_and_is_the_same_each_time(run: Path, report: Report, tmp_path: Path) -> None:
     said = report(run)
     page = tmp_path / "report.html"
-    assert (said.code, said.out) == (0, "") and said.err.startswith(f"{page}: 6 samples, 0.")
+    assert (
+        (said.code, said.out) == (0, "") and said.err.startswith(f"{page}: 6 samples, ") and said.err.endswith(" kB\n")
+    )
     text = page.read_text(encoding="utf-8")
     chunks = re.findall(r'<script type="application/octet-stream" id="chunk-\d+">([^<]*)</script>', text)
     samples = [sample for chunk in chunks for sample in json.loads(gzip.decompress(base64.b64decode(chunk)))]
@@ -87,9 +89,9 @@ def test_a_manifest_edited_by_hand_is_refused(run: Path, report: Report) -> None
 
 
 def test_answers_edited_by_hand_are_refused(run: Path, report: Report) -> None:
-    file = run / "samples" / "darumeru__letters.jsonl"
-    file.write_text(file.read_text(encoding="utf-8").replace('"target": "A"', '"target": "B"', 1), encoding="utf-8")
-    refused(report(run), "darumeru__letters.jsonl: differs from what results.json was computed from")
+    file = run / "questions" / "darumeru__letters.jsonl"
+    file.write_text(file.read_text(encoding="utf-8").replace('"target":"A"', '"target":"B"', 1), encoding="utf-8")
+    refused(report(run), "questions/darumeru__letters.jsonl: differs from what results.json was computed from")
 
 
 def test_an_output_that_cannot_be_written_is_refused_first(run: Path, report: Report, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from darumeru.core.message import Message
 from darumeru.prompts.builder import PromptBuilder, PromptOptions
 from darumeru.prompts.chat_template import ChatTemplate
 from darumeru.prompts.server_builder import ServerPromptBuilder
-from darumeru.runs.evaluate import _thinking_remover
+from darumeru.runs.annotate import annotated
 
 TRIMMING = (
     "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
@@ -55,11 +55,10 @@ def test_thinking_is_off_unless_asked_for(thinking: bool, thought: str) -> None:
 
 
 def test_only_what_comes_after_the_thoughts_is_scored() -> None:
-    from tests.tiny_models import make_tokenizer
-
-    remove = _thinking_remover(PromptBuilder(make_tokenizer()))
-    assert remove(Answer(text="<think>хм</think> 12", tokens=(1, 2))).text == " 12"
-    assert remove(Answer(text="<think>хм, хм", tokens=(1, 2))).text == ""
+    said = annotated("Вопрос?", Answer(text="<think>хм</think>\n\n12", tokens=(1, 2)), ("thoughts",))
+    assert said.answer.text == "12" and not said.notes
+    cut = annotated("Вопрос?", Answer(text="<think>хм, хм", tokens=(1, 2)), ("thoughts",))
+    assert cut.answer.text == "" and cut.notes == ("still_thinking",)
 
 
 @pytest.mark.parametrize("kind", ["bytelevel", "sentencepiece"])

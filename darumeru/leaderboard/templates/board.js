@@ -66,7 +66,8 @@ let barColumn = Math.max(headers.findIndex((header) => header.dataset.column ===
 function drawBars(shown) {
   const picture = document.querySelector("#bars svg");
   if (!picture) return;
-  if (sorted >= 2) barColumn = sorted;
+  // Numbers of another kind would need another scale.
+  if (sorted >= 2 && headers[sorted].dataset.family === headers[barColumn].dataset.family) barColumn = sorted;
   const { low, high, start, end, top, row } = picture.dataset;
   const at = (value) => Number(start) + (Math.min(Math.max(value, low), high) - low) / (high - low) * (end - start);
   const most = Number(byId("bars-note").dataset.most);
@@ -82,10 +83,11 @@ function drawBars(shown) {
     const fill = node.querySelector(".fill");
     fill.setAttribute("x", Math.min(at(0), at(value)));
     fill.setAttribute("width", Math.abs(at(value) - at(0)));
-    const said = value.toFixed(3).replace("-", "−");
+    const said = cell.querySelector(".value").firstChild.textContent;
+    const interval = cell.querySelector(".interval")?.textContent;
     node.querySelector(".number").textContent = said;
     node.querySelector("title").textContent = `${model.cells[1].dataset.name}: ${said}` +
-      (lowest === null ? "" : ` (${lowest.toFixed(3)} … ${highest.toFixed(3)})`);
+      (interval ? ` (${interval})` : "");
     node.querySelector(".whisker").setAttribute("d", lowest === null ? "" :
       `M${at(lowest)} 18v7M${at(lowest)} 21.5H${at(highest)}M${at(highest)} 18v7`);
   });
@@ -100,7 +102,9 @@ const shapes = new Map(all("#radar .shape").map((node) => [node.dataset.key, nod
 function drawRadar(shown) {
   if (!byId("radar")) return;
   const most = Number(byId("radar").dataset.most);
-  const drawn = shown.filter((model) => shapes.has(model.row.dataset.row)).slice(0, most);
+  const published = (model) => model.row.dataset.origin === "published";
+  const drawn = shown.filter((model) => shapes.has(model.row.dataset.row))
+    .sort((one, other) => published(one) - published(other)).slice(0, most);
   for (const node of shapes.values()) node.setAttribute("display", "none");
   byId("radar-key").replaceChildren(...drawn.map((model, place) => {
     const node = shapes.get(model.row.dataset.row);

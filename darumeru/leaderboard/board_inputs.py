@@ -13,7 +13,7 @@ from darumeru.runs.manifest import MANIFEST
 from darumeru.runs.run import Run, load_run
 
 
-def load_sources(paths: Sequence[Path]) -> tuple[list[Run], list[Published]]:
+def load_inputs(paths: Sequence[Path]) -> tuple[list[Run], list[Published]]:
     """Runs (a run folder, or a folder that holds run folders) and published tables (a JSON file, or a folder of such).
 
     Raises UserError for a path that is neither, a run that cannot be published, and a folder that is named twice.

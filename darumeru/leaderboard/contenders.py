@@ -6,18 +6,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from darumeru.core.errors import UserError
+from darumeru.core.numbers import listed
 from darumeru.leaderboard.aggregate import BENCHMARK_TASKS
 from darumeru.leaderboard.manifests import differences
+from darumeru.leaderboard.measures import otherwise
 from darumeru.runs.results import TaskScore
 from darumeru.runs.run import Run
 from darumeru.tasks.registry import LEADERBOARD_GROUPS
 
 
 @dataclass(frozen=True)
-class Entry:
+class Contender:
     """One run on a board. name: unique there. missing: tasks of the board that it lacks or did not complete.
     differs: what sets it apart from most of the runs."""
 
@@ -35,15 +36,15 @@ class Entry:
         return self.run.results.tasks.get(name)
 
 
-def make_entries(
+def make_contenders(
     runs: Sequence[Run], tasks: Mapping[str, str], allow_partial: bool, allow_different: bool
-) -> list[Entry]:
-    """Entries of the runs on a board over `tasks`; UserError for what the flags do not allow."""
+) -> list[Contender]:
+    """The runs on a board over `tasks`; UserError for what the flags do not allow."""
     missing = [_missing(run, tasks) for run in runs]
     for run, lacks in zip(runs, missing, strict=True):
         if lacks and not allow_partial:
-            raise UserError(f"lacks {_brief(lacks)}", str(run.path), "--allow-partial shows it unranked")
-    differs = _differing([run.manifest for run in runs])
+            raise UserError(f"lacks {listed(lacks)}", str(run.path), "--allow-partial shows it unranked")
+    differs = _differing(runs)
     if any(differs) and not allow_different:
         place = next(place for place, lines in enumerate(differs) if lines)
         raise UserError(
@@ -52,7 +53,7 @@ def make_entries(
             "--allow-different marks it",
         )
     named = zip(runs, unique_names(runs), missing, differs, strict=True)
-    return [Entry(run, name, lacks, differ) for run, name, lacks, differ in named]
+    return [Contender(run, name, lacks, differ) for run, name, lacks, differ in named]
 
 
 def board_tasks(runs: Sequence[Run]) -> dict[str, str]:
@@ -104,22 +105,28 @@ def _missing(run: Run, tasks: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
-def _differing(manifests: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """For each manifest how it differs from the largest set of equal ones (the earliest of the largest)."""
+def _differing(runs: Sequence[Run]) -> list[tuple[str, ...]]:
+    """For each run how it differs from the largest set of equal ones (the earliest of the largest)."""
     leaders: list[int] = []
     of: list[int] = []
-    for place, manifest in enumerate(manifests):
-        leader = next((one for one in leaders if not differences([manifests[one], manifest])), place)
+    for place, run in enumerate(runs):
+        leader = next((one for one in leaders if not _apart(runs[one], run)), place)
         if leader == place:
             leaders.append(place)
         of.append(leader)
     if len(leaders) < 2:
-        return [()] * len(manifests)
+        return [()] * len(runs)
     base = max(leaders, key=lambda leader: (of.count(leader), -leader))
-    apart = {leader: differences([manifests[base], manifests[leader]]) for leader in leaders if leader != base}
-    return [tuple(apart.get(leader, ())) for leader in of]
+    apart = {leader: _apart(runs[base], runs[leader]) for leader in leaders if leader != base}
+    return [apart.get(leader, ()) for leader in of]
 
 
-def _brief(names: Sequence[str], most: int = 4) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def _apart(a: Run, b: Run) -> tuple[str, ...]:
+    """What sets two runs apart: their settings, and the tasks that they score otherwise."""
+    reasons: dict[str, list[str]] = {}
+    for name, task in a.results.tasks.items():
+        reason = otherwise(task, b.results.tasks[name]) if name in b.results.tasks else None
+        if reason:
+            reasons.setdefault(reason, []).append(name)
+    tasks = tuple(f"{listed(names)}: {reason}" for reason, names in reasons.items())
+    return differences([a.manifest, b.manifest]) + tasks
