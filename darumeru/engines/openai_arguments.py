@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -13,7 +12,11 @@ from darumeru.core.errors import UserError, near_names
 from darumeru.core.options import Effect, Option, WrongValue, check, declared
 
 _WHERE = "--engine-args"
-_KINDS: tuple[tuple[type, str], ...] = ((int, "a whole number"), (float, "a number"), (Mapping, "an object of fields"))
+_KINDS: tuple[tuple[type, str], ...] = (
+    (int, "a whole number"),
+    (float, "a number"),
+    (Mapping, "an object of fields that JSON can hold"),
+)
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,6 @@ class OpenAIArguments:
             check(arguments)
         except WrongValue as error:
             raise _refused(error.name, extra[error.name], _allowed(error.name)) from error
-        for name in ("backoff", "timeout"):
-            if not math.isfinite(getattr(arguments, name)):
-                raise _refused(name, extra[name], _allowed(name))
-        if not _is_json(arguments.body):
-            raise _refused("body", extra["body"], "an object of fields that JSON can hold")
         key = arguments.api_key
         if key is not None and not (key.isascii() and key.isprintable() and key.strip()):
             # The key itself is not repeated: messages are copied into issues.
@@ -84,11 +82,3 @@ def _allowed(name: str) -> str:
     kind = next((said for kind, said in _KINDS if str(kind.__name__) in str(one.hint)), "text")
     least = one.option.least
     return kind if least is None else f"{kind} of at least {least:g}"
-
-
-def _is_json(value: Any) -> bool:
-    try:
-        json.dumps(value, allow_nan=False)
-    except (ValueError, TypeError):
-        return False
-    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from darumeru.core.errors import UserError
 from darumeru.engines.answers import GeneratedText, candidate_ids, choice_answer, continue_answer, misfit, nan_answer
 from darumeru.engines.protocol import EngineDied, EngineOptions
 from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
+from darumeru.engines.transformers_loading import load_model, refuse_without_cache
 from darumeru.models.config_file import CONTEXT_KEYS
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class TransformersEngine:
                 raise UserError(
                     "the transformers engine runs one copy of the model", f"--{field.replace('_', '-')}", mend
                 )
-        model, tokenizer = _load(options)
+        model, tokenizer = load_model(options)
         own = _context_length(model.config)
         self._begin(model, tokenizer, min(options.max_model_len or own, own), options.batch_size or BATCH_SIZE)
 
@@ -64,8 +64,9 @@ class TransformersEngine:
         return engine
 
     def _begin(self, model: Any, tokenizer: Any, max_model_len: int, batch_size: int) -> None:
-        from darumeru.engines.transformers_forward import ForwardPasses
+        from darumeru.engines.transformers_forward import ForwardPasses, inner_model
 
+        refuse_without_cache(type(inner_model(model)), type(inner_model(model)).__name__)
         self.model = model
         self.max_model_len = max_model_len
         self.batch_size = batch_size
@@ -146,52 +147,6 @@ def _chosen(kind: MultipleChoice, scores: torch.Tensor) -> tuple[MultipleChoice,
     if kind.top_k is None:
         return kind, values
     return kind, {token: value for token, value in values.items() if not int((scores > value).sum()) >= kind.top_k}
-
-
-def _load(options: EngineOptions) -> tuple[Any, Any]:
-    """Model in evaluation mode, with its adapter, where it will compute; and its tokenizer."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    extra = dict(options.extra)
-    own = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    device = extra.pop("device", None if "device_map" in extra else own or "cpu")
-    trust = options.trust_remote_code
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(options.tokenizer or options.model, trust_remote_code=trust)
-        model = AutoModelForCausalLM.from_pretrained(
-            options.model, dtype=options.dtype, trust_remote_code=trust, **extra
-        )
-    except (OSError, ValueError, TypeError, ImportError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(f"transformers cannot load the model: {reason}", options.model) from error
-    _widen_head(model)
-    if options.lora:
-        model = _with_adapter(model, options.lora)
-    return (model if device is None else model.to(device)).eval(), tokenizer
-
-
-def _with_adapter(model: Any, folder: str) -> Any:
-    try:
-        from peft import PeftModel
-    except ImportError as error:
-        raise UserError("needs the package peft", "--lora", "pip install 'darumeru[train]'") from error
-    return PeftModel.from_pretrained(model, folder)
-
-
-def _widen_head(model: Any) -> None:
-    """Give a model in half precision a float32 head of its own (a tied one is copied), fed with float32."""
-    import torch
-
-    head = model.get_output_embeddings()
-    if head is None or head.weight.dtype == torch.float32:
-        return
-    wide = copy.deepcopy(head).float()
-    wide.register_forward_pre_hook(lambda _module, inputs: tuple(each.float() for each in inputs))
-    model.config.tie_word_embeddings = False
-    model.set_output_embeddings(wide)
 
 
 def _end_ids(model: Any, tokenizer: Any) -> set[int]:

@@ -29,7 +29,7 @@ class ForwardPasses:
 
     def next_token(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
         """Log-probabilities of the token after each prompt, [prompts, vocabulary] in float32."""
-        return self._forward(*self._left_padded(prompts))[0].log_softmax(-1)
+        return self._forward(*self._left_padded(prompts))[0][:, -1].log_softmax(-1)
 
     @property
     def device(self) -> torch.device:
@@ -38,12 +38,14 @@ class ForwardPasses:
         return device
 
     def _forward(
-        self, ids: torch.Tensor, mask: torch.Tensor, cache: Any = None, last: bool = True, use_cache: bool = False
+        self, ids: torch.Tensor, mask: torch.Tensor, cache: Any = None, keep: int = 1, use_cache: bool = False
     ) -> tuple[torch.Tensor, Any]:
-        """Float32 logits and the cache. ids: [rows, new]; mask: [rows, cached + new]. Logits: [rows, vocabulary] of
-        the last position, or [rows, new, vocabulary]."""
+        """Float32 logits of the last `keep` positions, [rows, keep, vocabulary], and the cache.
+
+        ids: [rows, new]; mask: [rows, cached + new].
+        """
         positions = (mask.long().cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        known = {"position_ids": positions, "logits_to_keep": 1 if last else 0}
+        known = {"position_ids": positions, "logits_to_keep": keep}
         inputs = {name: value for name, value in known.items() if name in self._takes}
         output = self.model(
             input_ids=ids,
@@ -52,8 +54,7 @@ class ForwardPasses:
             use_cache=use_cache or cache is not None,
             **inputs,
         )
-        logits = output.logits[:, -1] if last else output.logits
-        return logits.float(), getattr(output, "past_key_values", None)
+        return output.logits[:, -keep:].float(), getattr(output, "past_key_values", None)
 
     def generate(self, prompts: Sequence[Sequence[int]], kinds: Sequence[Generate]) -> list[list[int] | None]:
         """Greedy ids of each row, its end token included; a row ends at an end token, a stop string or its budget.
@@ -68,7 +69,8 @@ class ForwardPasses:
         going = set(range(len(prompts)))
         cache = None
         while going:
-            logits, cache = self._forward(ids, mask, cache, use_cache=True)
+            rows, cache = self._forward(ids, mask, cache, use_cache=True)
+            logits = rows[:, -1]
             broken |= going & set(logits.isnan().any(-1).nonzero()[:, 0].tolist())
             going -= broken
             chosen = logits.argmax(-1)
@@ -90,11 +92,13 @@ class ForwardPasses:
     def continuations(
         self, prompt: Sequence[int], continuations: Sequence[Sequence[int]]
     ) -> list[tuple[list[float], bool]]:
-        """Log-probabilities of the tokens of each continuation, and whether greedy decoding would say it; the prompt is
-        computed once."""
+        """Log-probabilities of the tokens of each continuation, and whether greedy decoding would say it.
+
+        The prompt is computed once where its cache can be copied to several rows, otherwise with each continuation.
+        """
         ids = torch.tensor([prompt], device=self.device)
         logits, cache = self._forward(ids, torch.ones_like(ids), use_cache=True)
-        first = logits[0].log_softmax(-1)
+        first = logits[0, -1].log_softmax(-1)
         best = int(first.argmax())
         scores = {each: [float(first[token]) for token in each[:1]] for each in map(tuple, continuations)}
         greedy = {each: each[:1] in ((), (best,)) for each in scores}
@@ -102,21 +106,28 @@ class ForwardPasses:
         while longer:
             fitting = max(1, LOGITS_AT_ONCE // (len(first) * len(longer[0])))
             rows = longer[: min(fitting, self.batch_size)]
-            for row, (rest, is_best) in zip(rows, self._rest(len(prompt), cache, rows), strict=True):
+            for row, (rest, is_best) in zip(rows, self._rest(prompt, cache, rows), strict=True):
                 scores[row] += rest
                 greedy[row] &= is_best
             longer = longer[len(rows) :]
         return [(scores[tuple(each)], greedy[tuple(each)]) for each in continuations]
 
-    def _rest(self, context: int, cache: Any, rows: Sequence[tuple[int, ...]]) -> list[tuple[list[float], bool]]:
+    def _rest(
+        self, prompt: Sequence[int], cache: Any, rows: Sequence[tuple[int, ...]]
+    ) -> list[tuple[list[float], bool]]:
         """Log-probabilities of the second and later tokens, and whether each is the most probable of its place.
         rows: distinct continuations, longest first."""
         width = len(rows[0]) - 1
         padded = torch.tensor([[*row, *[0] * (width + 1 - len(row))] for row in rows], device=self.device)
-        real = [[1] * (context + len(row) - 1) + [0] * (width + 1 - len(row)) for row in rows]
-        grown = copy.deepcopy(cache)
-        grown.batch_repeat_interleave(len(rows))
-        logits, _ = self._forward(padded[:, :-1], torch.tensor(real, device=self.device), grown, last=False)
+        real = [[1] * (len(prompt) + len(row) - 1) + [0] * (width + 1 - len(row)) for row in rows]
+        ids, grown = padded[:, :-1], None
+        if _copyable(cache):
+            grown = copy.deepcopy(cache)
+            grown.batch_repeat_interleave(len(rows))
+        else:
+            whole = torch.tensor([list(prompt)], device=self.device).expand(len(rows), -1)
+            ids = torch.cat([whole, ids], dim=1)
+        logits, _ = self._forward(ids, torch.tensor(real, device=self.device), grown, keep=width)
         scores = logits.gather(-1, padded[:, 1:, None])[..., 0] - logits.logsumexp(-1)
         best = (logits.argmax(-1) == padded[:, 1:]).tolist()
         lines = zip(scores.tolist(), best, (len(row) - 1 for row in rows), strict=True)
@@ -127,6 +138,16 @@ class ForwardPasses:
         ids = [[0] * (width - len(prompt)) + list(prompt) for prompt in prompts]
         mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
         return torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
+
+
+def _copyable(cache: Any) -> bool:
+    """Whether all of a cache can be repeated for several rows: the states of linear attention (Qwen3-Next, Falcon-H1)
+    cannot, even where the cache has the method."""
+    from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
+
+    layers = getattr(cache, "layers", ())
+    plain = (isinstance(each, DynamicLayer) and not isinstance(each, LinearAttentionCacheLayerMixin) for each in layers)
+    return bool(layers) and all(plain)
 
 
 @contextmanager

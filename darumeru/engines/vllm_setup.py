@@ -16,8 +16,9 @@ from typing import Any
 
 from darumeru.core.errors import UserError, near_names
 from darumeru.engines.protocol import EngineOptions
+from darumeru.engines.vllm_text_only import is_wrapper, text_only_arguments
 from darumeru.models.files import read_json
-from darumeru.models.weight_files import read_header
+from darumeru.models.weight_files import find_weights, read_header
 
 # Of one position's distribution; the program of 2024 asked for 50.
 MOST_TOP_K = 128
@@ -63,6 +64,8 @@ def engine_args(options: EngineOptions) -> Any:
     if arguments["dtype"] != "float32" and "quantization_config" not in config:
         # Logits in half precision tie; vLLM accumulates a float32 head without copying its weights.
         arguments["hf_overrides"] = {"head_dtype": "float32"}
+    if is_wrapper(config):
+        arguments |= text_only_arguments(options)
     if options.lora:
         # vLLM otherwise also wraps the head, and a wrapped head cannot score prompt tokens (on the CPU it fails).
         adapted = sorted(adapted_modules(Path(options.lora)))
@@ -72,6 +75,10 @@ def engine_args(options: EngineOptions) -> Any:
         arguments["enforce_eager"] = True
         # vLLM takes 128 on a CPU; what is cached of a shared prefix is whole blocks, so that small ones spare more.
         arguments["block_size"] = CPU_BLOCK
+        if "kv_lora_rank" in text_config(config):
+            # vLLM's kernel for the CPU reads the rows of a three-dimensional query at the wrong distance, which only
+            # latent attention (DeepSeek) hands to it: log-probabilities were wrong by 1 and more.
+            arguments["compilation_config"] = {"custom_ops": ["all", "-rotary_embedding"]}
         if not os.environ.get("VLLM_CPU_KVCACHE_SPACE") and not set(_OWN_SIZES) & options.extra.keys():
             arguments["kv_cache_memory_bytes"] = _cpu_cache_bytes(options, config)
     known = {field.name for field in fields(EngineArgs)}
@@ -84,10 +91,27 @@ def engine_args(options: EngineOptions) -> Any:
 
 
 def _dtype(options: EngineOptions, config: Mapping[str, Any]) -> str:
-    """vLLM would round float32 weights to half precision when left to itself."""
-    nested = config.get("text_config") or {}
-    stored = next((part[key] for part in (config, nested) for key in ("dtype", "torch_dtype") if part.get(key)), None)
-    return "float32" if options.dtype == "auto" and stored == "float32" else options.dtype
+    """vLLM would round float32 weights to half precision when left to itself. Where config.json names no dtype, that
+    of the stored tensors counts, as in transformers."""
+    if options.dtype != "auto":
+        return options.dtype
+    parts = (config, text_config(config))
+    named = next((part[key] for part in parts for key in ("dtype", "torch_dtype") if part.get(key)), None)
+    if named is None and "quantization_config" not in config:
+        named = _stored_dtype(Path(options.model))
+    return "float32" if named == "float32" else "auto"
+
+
+def _stored_dtype(folder: Path) -> str | None:
+    """float32 where the first floating tensor is that."""
+    kinds = (entry.dtype for path in find_weights(folder) for entry in read_header(path).values())
+    return "float32" if next((kind for kind in kinds if kind[0] in "FB" and kind != "BOOL"), None) == "F32" else None
+
+
+def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of config.json that describes the text model: of a wrapper, what it wraps."""
+    nested = config.get("text_config")
+    return nested if isinstance(nested, Mapping) else config
 
 
 def adapted_modules(folder: Path) -> set[str]:
@@ -109,7 +133,7 @@ def _cpu_cache_bytes(options: EngineOptions, config: Mapping[str, Any]) -> int:
     """Room for 128 full sequences (as many as vLLM runs at once on a CPU), at most half of what the weights leave."""
     from vllm.utils.cpu_resource_utils import get_allowed_cpu_list, get_memory_node_info
 
-    text = {**config, **(config.get("text_config") or {})}
+    text = {**config, **text_config(config)}
     heads = int(text.get("num_attention_heads") or 32)
     width = int(text.get("head_dim") or int(text.get("hidden_size") or 4096) // heads)
     layers = int(text.get("num_hidden_layers") or 32)

@@ -392,7 +392,7 @@ def test_no_server_at_all() -> None:
         ({"timeout": "x"}, 'timeout must be a number of at least 0.001, not "x"'),
         ({"timeout": -1}, "timeout must be a number of at least 0.001, not -1"),
         ({"timeout": float("nan")}, "timeout must be a number of at least 0.001, not NaN"),
-        ({"body": 5}, "body must be an object of fields, not 5"),
+        ({"body": 5}, "body must be an object of fields that JSON can hold, not 5"),
         ({"body": {"seed": float("nan")}}, r'body must be an object of fields that JSON can hold, not {"seed": NaN}'),
         ({"model": 5}, "model must be text, not 5"),
         ({"api_key": "ключ"}, "api_key must be printable ASCII text"),
