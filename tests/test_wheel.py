@@ -16,7 +16,8 @@ LOOK = """
 from pathlib import Path
 import darumeru
 from darumeru.leaderboard.board_inputs import load_inputs
-from darumeru.tasks.registry import load_registry, tasks_folder
+from darumeru.core.shipped import tasks_folder
+from darumeru.tasks.registry import load_registry
 assert Path(darumeru.__file__).is_relative_to(Path("installed").resolve()), darumeru.__file__
 assert tasks_folder().is_relative_to(Path("installed").resolve())
 print(len(load_registry("darumeru").select(["darumeru"])), len(load_inputs([Path("leaderboards/paper")])[1]))

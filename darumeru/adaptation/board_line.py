@@ -18,6 +18,7 @@ def board_line(made: Made, scored: Scored | None, folder: Path) -> BoardLine:
         lineage=made.lineage,
         scores=scored.scores if scored else {},
         main=scored.main if scored else None,
+        measures=scored.measures if scored else {},
         failed=scored.failed if scored else None,
         deleted=made.deleted,
         training=made.variant,

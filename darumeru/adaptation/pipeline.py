@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from darumeru.adaptation.board_line import board_line
-from darumeru.adaptation.identity import fingerprint, step_key
+from darumeru.adaptation.identity import step_key
 from darumeru.adaptation.protocols import Candidate, StepContext
 from darumeru.adaptation.ranks import is_first, join, on_first
 from darumeru.adaptation.recipe import Recipe
@@ -22,6 +22,7 @@ from darumeru.core import numbers
 from darumeru.core.errors import RunFailed, UserError
 from darumeru.core.files import write_atomically
 from darumeru.leaderboard.candidates import CandidateBoard, write_board
+from darumeru.models.fingerprints import fingerprint
 from darumeru.runs.progress import Progress
 
 
@@ -150,7 +151,7 @@ class Pipeline:
         return [self._best([*every, *(self.given(name) for name in ref.models)], f"`{variant.name}` takes the {ref}")]
 
     def _best(self, candidates: list[Made], who: str) -> Made:
-        scored = [(self._value(one), one) for one in candidates]
+        scored = [(self._merit(one), one) for one in candidates]
         known = [(value, one) for value, one in scored if value is not None]
         if not known:
             reasons = [score.failed for one in candidates if (score := self.scorer.known(one)) and score.failed]
@@ -158,9 +159,9 @@ class Pipeline:
         top = max(value for value, _ in known)
         return next(one for value, one in known if value == top)
 
-    def _value(self, made: Made) -> float | None:
+    def _merit(self, made: Made) -> float | None:
         scored = self.scorer.known(made)
-        return scored.value if scored else None
+        return scored.merit if scored else None
 
     def _do(self, variant: Variant) -> None:
         self.made[variant.name], self.handed[variant.name] = [], []
@@ -283,7 +284,7 @@ class Pipeline:
         keep = job.variant.node.keep
         if keep is None:
             return made
-        ranked = sorted((one for one in made if self._value(one) is not None), key=lambda one: -(self._value(one) or 0))
+        ranked = sorted((one for one in made if self._merit(one) is not None), key=lambda one: -(self._merit(one) or 0))
         return [one for one in made if one in ranked[:keep] or one not in ranked]
 
     def _prune(self, job: StepRun, made: list[Made], handed: list[Made]) -> list[Made]:

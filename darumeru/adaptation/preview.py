@@ -8,13 +8,13 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from darumeru.adaptation.identity import fingerprint
 from darumeru.adaptation.pipeline import Pipeline
 from darumeru.adaptation.protocols import Candidate
 from darumeru.adaptation.store import Made
 from darumeru.adaptation.variants import Ref, Variant
 from darumeru.core.errors import RunFailed, UserError
 from darumeru.core.options import to_plain
+from darumeru.models.fingerprints import fingerprint
 from darumeru.models.weight_files import read_shards
 
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from darumeru.adaptation.identity import fingerprint
 from darumeru.adaptation.recipe import ScoreConfig
 from darumeru.adaptation.store import Made
 from darumeru.core.errors import UserError
 from darumeru.core.files import content_hash
 from darumeru.core.options import Effect, declared, plain
+from darumeru.metrics.measure import SCORE, Measure
+from darumeru.models.fingerprints import fingerprint
 from darumeru.runs.progress import Progress, Silent
 from darumeru.runs.results import Score
 
@@ -22,17 +23,25 @@ from darumeru.runs.results import Score
 @dataclass(frozen=True)
 class Scored:
     """scores: by name, aggregates first. main: the name of the one that selects. run: the run folder. failed: why
-    there is no score."""
+    there is no score. measures: what those scores are that are no plain ones."""
 
     run: Path
     scores: Mapping[str, Score] = field(default_factory=dict)
     main: str | None = None
     failed: str | None = None
+    measures: Mapping[str, Measure] = field(default_factory=dict)
 
     @property
     def value(self) -> float | None:
         """The number that selects."""
         return self.scores[self.main].value if self.main else None
+
+    @property
+    def merit(self) -> float | None:
+        """The number that selects, turned so that a larger one is better."""
+        if self.main is None or self.value is None:
+            return None
+        return self.measures.get(self.main, SCORE).sign * self.value
 
 
 class Scorer:
@@ -113,13 +122,13 @@ class Scorer:
         return self._scored(folder, run.results)
 
     def _scored(self, folder: Path, results: Any) -> Scored:
-        from darumeru.leaderboard.curve import MEAN, MICRO_AVG, scores_of
+        from darumeru.leaderboard.curve import MEAN, MICRO_AVG, measures_of, scores_of
 
         scores = scores_of(results)
         wanted = [self.settings.metric] if self.settings.metric else [MICRO_AVG, MEAN]
         main = next((name for name in wanted if name in scores), None)
         failed = None if main else f"no score is called {' or '.join(wanted)}; there are {', '.join(scores) or 'none'}"
-        return Scored(folder, scores, main, failed)
+        return Scored(folder, scores, main, failed, measures_of(results))
 
 
 SELECTING = ("metric", "models")

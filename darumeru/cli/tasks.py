@@ -130,6 +130,6 @@ def validate(
 def path(
     lm_eval: Annotated[bool, typer.Option("--lm-eval", help="The folder for lm_eval --include_path.")] = False,
 ) -> None:
-    from darumeru.tasks.registry import tasks_folder
+    from darumeru.core.shipped import tasks_folder
 
     typer.echo(str((tasks_folder() / "lm_eval" if lm_eval else tasks_folder()).resolve()))

@@ -14,3 +14,8 @@ def shipped(path: Path) -> Path:
         return path
     own = DATA / path
     return own if own.exists() else path
+
+
+def tasks_folder() -> Path:
+    """The folder of the project's own task definitions (`tasks/` of the repository, package data in a wheel)."""
+    return DATA / "tasks"

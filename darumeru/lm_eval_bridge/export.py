@@ -14,6 +14,7 @@ from darumeru.lm_eval_bridge.logged import Logged, logged_documents, logged_samp
 from darumeru.lm_eval_bridge.naming import GROUPS, MICRO_AVG, lm_eval_name
 from darumeru.lm_eval_bridge.scoring import WIDTH, outcomes_of
 from darumeru.lm_eval_bridge.versions import require_lm_eval
+from darumeru.metrics import metric as metric_named
 from darumeru.runs.join import joined_rows, with_metrics
 from darumeru.runs.results import Score, TaskScore
 from darumeru.runs.run import Run
@@ -97,8 +98,14 @@ def _add_task(made: dict[str, Any], task: StoredTask, scored: TaskScore, manifes
     }
     made["versions"][name] = 1
     made["n-shot"][name] = task.num_fewshot
-    made["higher_is_better"][name] = dict.fromkeys(("score", *scored.metrics), True)
+    made["higher_is_better"][name] = _directions(scored)
     made["n-samples"][name] = {"original": scored.expected, "effective": scored.n}
+
+
+def _directions(scored: TaskScore) -> dict[str, bool]:
+    """Whether higher is better, by metric; of the score, as of its metrics."""
+    found = {name: metric_named(name).measure.sign > 0 for name in scored.metrics}
+    return {"score": all(found[name] for name in scored.score_metrics), **found}
 
 
 def _pair(metric: str, score: Score) -> dict[str, Any]:

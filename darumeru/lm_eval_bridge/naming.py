@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
+from darumeru.core.shipped import tasks_folder
 from darumeru.lm_eval_bridge.spoken import differences as spoken_differences
-from darumeru.tasks.registry import tasks_folder
 from darumeru.tasks.spec import TaskSpec
 
 GROUPS: Mapping[str, str] = {

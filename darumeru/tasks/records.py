@@ -55,7 +55,7 @@ class Split:
 
 def bundled_folder() -> Path:
     """The folder of the bundled data."""
-    from darumeru.tasks.registry import tasks_folder
+    from darumeru.core.shipped import tasks_folder
 
     return tasks_folder() / "bundled"
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from darumeru.core.errors import UserError, near_names
 from darumeru.core.registry import OWN, PluginWarning, Registry
-from darumeru.core.shipped import DATA
 from darumeru.core.yaml_file import YamlFile, read_yaml, yaml_bytes
 from darumeru.tasks.formats import check_format
 from darumeru.tasks.profiles import profile_named
@@ -21,11 +20,6 @@ from darumeru.tasks.spec import TaskSpec, parse_spec
 
 EVERYTHING = "all"
 BENCHMARK = "darumeru"
-
-
-def tasks_folder() -> Path:
-    """The folder of the project's own task definitions (`tasks/` of the repository, package data in a wheel)."""
-    return DATA / "tasks"
 
 
 @dataclass(frozen=True)
@@ -128,7 +122,7 @@ Folder = str | os.PathLike[str] | Callable[[], str | os.PathLike[str]]
 @cache
 def folder_registry() -> Registry[Folder]:
     """Folders of task files by name: the project's own and those of plugins."""
-    return Registry("darumeru.tasks", "task folder", {OWN: "darumeru.tasks.registry:tasks_folder"}, _problem)
+    return Registry("darumeru.tasks", "task folder", {OWN: "darumeru.core.shipped:tasks_folder"}, _problem)
 
 
 def _problem(name: str, folder: Any) -> str:

@@ -12,7 +12,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 
 from darumeru.core.errors import RunFailed, UserError
 from darumeru.core.ranks import on_first, patience
-from darumeru.leaderboard.curve import CURVE, MEAN, MICRO_AVG, Point, add_point, read_curve, scores_of, write_curve
+from darumeru.leaderboard.curve import CURVE, MEAN, MICRO_AVG, Point, add_point, point_of, read_curve, write_curve
 from darumeru.models.config_file import CONTEXT_KEYS
 from darumeru.models.live_weights import checkpoint_weights, is_sharded, unwrapped
 from darumeru.runs.progress import Silent
@@ -170,7 +170,7 @@ class DarumeruCallback(LiveConfig, TrainerCallback):  # type: ignore[misc]
             "seconds": round(time.monotonic() - started, 3),
             "push_seconds": round(pushed - started, 3),
         }
-        point = Point(state.global_step, scores_of(results), results.failed, run.as_posix(), extra)
+        point = point_of(results, state.global_step, run.as_posix(), extra)
         self.points = add_point(folder / CURVE, point)
         for task, reason in results.failed.items():
             if task not in self._evaluation.incomplete:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from darumeru.core.errors import RunFailed, UserError
-from darumeru.leaderboard.curve import CURVE, Point, add_point, read_curve, scores_of
+from darumeru.leaderboard.curve import CURVE, Point, add_point, point_of, read_curve
 from darumeru.runs import evaluate
 from darumeru.runs.config import RunConfig, config_as
 from darumeru.runs.progress import Progress, Silent
@@ -143,6 +143,6 @@ class Watcher:
             "engine": self.config.engine,
             "seconds": round(time.monotonic() - started, 3),
         }
-        point = Point(one.step, scores_of(run.results), run.results.failed, folder.as_posix(), extra)
+        point = point_of(run.results, one.step, folder.as_posix(), extra)
         add_point(self._output / CURVE, point)
         return point

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from darumeru.adaptation.identity import fingerprint
 from darumeru.adaptation.protocols import Candidate, StepContext
 from darumeru.core.errors import UserError
 from darumeru.core.files import content_hash
+from darumeru.models.fingerprints import fingerprint
 from darumeru.models.model_folder import load_model, save_model
 from darumeru.prompts.builder import load_tokenizer
 from lep_plugins.training.chat_labels import ChatLabeller

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from darumeru.core.shipped import tasks_folder
 from darumeru.lm_eval_bridge import differences
 from darumeru.runs import evaluate
 from darumeru.runs.config import RunConfig
 from darumeru.runs.run import Run
-from darumeru.tasks.registry import LEADERBOARD_GROUPS, load_registry, tasks_folder
+from darumeru.tasks.registry import LEADERBOARD_GROUPS, load_registry
 from tests.runs.data_folders import ASK, choosing, small_suite, write_split
 
 FOLDER = tasks_folder() / "lm_eval"
