@@ -154,6 +154,8 @@ def _config(folder: Path, needed: bool) -> dict[str, Any]:
         return {}
     if (folder / "adapter_config.json").is_file():
         raise UserError("a LoRA adapter, not a model", str(folder), "give the base model and --lora with this folder")
+    if any(folder.glob("*.gguf")):
+        raise UserError("only GGUF weights; safetensors are needed", str(folder), "take the original safetensors model")
     inner = sorted(child.name for child in folder.iterdir() if (child / "config.json").is_file())
     mend = f"perhaps {folder / inner[-1]}" if inner else "is this the folder of a model?"
     raise UserError("no config.json", str(folder), mend)
