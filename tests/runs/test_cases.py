@@ -54,17 +54,26 @@ def test_corrected_labels_reach_the_score(run: Command) -> None:
 
 
 def test_an_edited_task_file_reaches_run_and_score(run: Command) -> None:
-    """Right values: sklearn's macro F1 and the accuracy over the stored picks and labels."""
+    """Right values: sklearn's accuracy and macro F1 over the stored picks and the labels."""
+    from sklearn.metrics import accuracy_score, f1_score
+
     task = run.folder / "rcb.yaml"
     words = ("--data", "bundled", "--include", str(task), "--tasks", "mine/rcb")
     shutil.copy(case("task_file_edited_ignored") / "before" / "rcb.yaml", task)
     before, _ = run("edited", *words)
-    assert before.results.tasks["mine/rcb"].score.value == pytest.approx(0.1666667, abs=1e-6)
+    lines = json_lines(before.path / "samples" / "mine__rcb.jsonl")
+    labels = {line["id"]: line["target"] for line in json_lines(before.path / "questions" / "mine__rcb.jsonl")}
+    picks = {line["id"]: max(line["answer"]["probabilities"].items(), key=lambda one: one[1])[0] for line in lines}
+    ids = sorted(labels)
+    pair = [labels[one] for one in ids], [picks[one] for one in ids]
+    accuracy, f1 = accuracy_score(*pair), f1_score(*pair, average="macro")
+    assert before.results.tasks["mine/rcb"].score.value == pytest.approx(accuracy, abs=1e-12) != pytest.approx(f1)
     shutil.copy(case("task_file_edited_ignored") / "after" / "rcb.yaml", task)
     scored = run.say("score", str(run.folder / "edited"), "--json")
-    assert json.loads(scored.out)["tasks"]["mine/rcb"]["score"]["value"] == pytest.approx(0.1652464, abs=1e-6)
+    assert json.loads(scored.out)["tasks"]["mine/rcb"]["score"]["value"] == pytest.approx(f1, abs=1e-12)
     after, _ = run("edited", *words)
-    assert after.results.tasks["mine/rcb"].score.value == pytest.approx(0.1652464, abs=1e-6)
+    assert after.results.tasks["mine/rcb"].score.value == pytest.approx(f1, abs=1e-12)
+    assert len(json_lines(before.path / "samples" / "mine__rcb.jsonl")) == len(lines)
 
 
 def test_three_names_have_three_sample_files(run: Command) -> None:
