@@ -67,7 +67,8 @@ def test_an_edited_task_file_reaches_run_and_score(run: Command) -> None:
     ids = sorted(labels)
     pair = [labels[one] for one in ids], [picks[one] for one in ids]
     accuracy, f1 = accuracy_score(*pair), f1_score(*pair, average="macro")
-    assert before.results.tasks["mine/rcb"].score.value == pytest.approx(accuracy, abs=1e-12) != pytest.approx(f1)
+    assert before.results.tasks["mine/rcb"].score.value == pytest.approx(accuracy, abs=1e-12)
+    assert accuracy != f1
     shutil.copy(case("task_file_edited_ignored") / "after" / "rcb.yaml", task)
     scored = run.say("score", str(run.folder / "edited"), "--json")
     assert json.loads(scored.out)["tasks"]["mine/rcb"]["score"]["value"] == pytest.approx(f1, abs=1e-12)
