@@ -44,6 +44,7 @@ BUILTIN = {
     "followed_startend": "darumeru.metrics.instructions.scores:STARTEND",
     "math_verify": "darumeru.metrics.mathematics:MATH_VERIFY",
     "math_answer": "darumeru.metrics.mathematics:MATH_ANSWER",
+    "entity_f1_macro": "darumeru.metrics.entities:ENTITY_F1",
     "r_precision": "darumeru.metrics.extraction:R_PRECISION",
 }
 

@@ -1,7 +1,7 @@
 """Answers of mathematics and physics against a right one, as expressions: math-verify in a process of its own.
 
-The verdict of a text is worked out by a computer algebra system, which may take any time and memory, so that the process
-has a limit of both: what passes it is counted as wrong and as unreadable.
+The verdict of a text is worked out by a computer algebra system, which may take any time and memory, so that the
+process has a limit of both: what passes it is counted as wrong and as unreadable.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ MATH_VERIFY = SampleMean(
 )
 MATH_ANSWER = SampleMean(
     "math_answer",
-    "share of answers whose last \\boxed equals the right answer (math-verify; numbers and words as Russian writes them)",
+    "share of answers whose last \\boxed equals the right answer (math-verify; numbers and words as in Russian texts)",
     partial(_right, True),
     partial(_unreadable, True),
     hits=True,

@@ -1,4 +1,4 @@
-"""The process behind metrics/mathematics.py: a line of JSON with a target and an answer in, a line with the verdict out.
+"""The process behind metrics/mathematics.py: a line of JSON with target and answer in, a line with the verdict out.
 
 tidy: what math-verify misreads in Russian texts is written otherwise first (a decimal comma, spaces within numbers,
 \\frac12, \\sqrt2), and a target without any digit or formula is compared as words.
