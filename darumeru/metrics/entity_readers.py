@@ -16,6 +16,7 @@ Entity = tuple[str, str]
 _LINE = re.compile(r"((?:.-)?\w+):\s*\[([^\]]+)\]")
 _FREE_LINE = re.compile(r"[\s\-*•#]*((?:.-)?\w+)[\s*]*:[\s*]*\[(.+)\]\W*$")
 _COMMA = re.compile(r",(?!\d)|(?<!\d),")
+_QUOTED = re.compile(r"^([\"'])(.*)\1$")
 _OPENING = re.compile(r"<(\w+)>")
 _MARK = re.compile(r"<(/?)(\w+)>")
 _FENCED = re.compile(r"```(?:json|JSON)?\s*\n(.*?)(?:```|\Z)", re.DOTALL)
@@ -31,13 +32,13 @@ def from_lines(answer: str, mended: bool) -> list[Entity]:
         match = (_FREE_LINE if mended else _LINE).match(line)
         if match:
             texts = [text.strip() for text in (_COMMA.split(match[2]) if mended else match[2].split(","))]
-            found[match[1]] = [text.strip("\"'«»") for text in texts] if mended else texts
+            found[match[1]] = [_QUOTED.sub(r"\2", text) for text in texts] if mended else texts
     return [(name, text) for name, texts in found.items() for text in texts]
 
 
 def from_json(answer: str, classes: Sequence[str], mended: bool) -> list[Entity]:
-    """A list of lists [class, text], with or without a fence. mended: text around the fence does not matter, and an item
-    that is something else leaves the others as they are."""
+    """A list of lists [class, text], with or without a fence. mended: text around the fence does not matter, and an
+    item that is something else leaves the others as they are."""
     fenced = _FENCED.findall(answer) if mended else []
     text = fenced[-1] if fenced else answer
     for mark in ("```json", "json\n", "```"):

@@ -1,4 +1,4 @@
-"""Prompts of the authors' functions (parity/messages.jsonl) and the same from a task of ours with the authors' texts."""
+"""Prompts of the authors' functions (parity/messages.jsonl), and the same from a task of ours with their texts."""
 
 from __future__ import annotations
 

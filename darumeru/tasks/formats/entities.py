@@ -22,8 +22,8 @@ _WITH_TOKENS = ("patient_queries", "collection3", "personal_data")
 @dataclass(frozen=True, kw_only=True)
 class Options(FormatOptions):
     """layout: of the records. form: of the answer, "lines" (CLASS: [a, b]), "json" (lists of class and text) or "marks"
-    (the text with <CLASS>..</CLASS>). classes: all that are scored. instruction: with {text}. mended: whether answers are
-    read without the known defects of the published program."""
+    (the text with <CLASS>..</CLASS>). classes: all that are scored. instruction: with {text}. mended: whether answers
+    are read without the known defects of the published program."""
 
     layout: Literal["nerel", "nerel_bio", "patient_queries", "collection3", "personal_data"]
     form: Literal["lines", "json", "marks"]

@@ -60,7 +60,7 @@ def nerel_bio(record: Record, mended: bool) -> Iterator[Marked]:
 
 
 def _lines(text: str, spans: Sequence[Span]) -> Iterator[Marked]:
-    """Each line of more than five characters that has an entity; an entity belongs to the line of its first character."""
+    """Each line of more than five characters that has an entity; an entity belongs to the line of its begin."""
     start = 0
     for line in text.split("\n"):
         end = start + len(line)
@@ -73,8 +73,8 @@ def _lines(text: str, spans: Sequence[Span]) -> Iterator[Marked]:
 
 
 def patient_queries(record: Record, mended: bool) -> Iterator[Marked]:
-    """A query and the tags of its tokens, joined by commas; queries with square brackets are left out. Tokens beyond the
-    last tag have none."""
+    """A query and the tags of its tokens, joined by commas; queries with square brackets are left out. Tokens
+    beyond the last tag have none."""
     query = record.need_text("query")
     if "[" in query or "]" in query:
         return
@@ -89,8 +89,8 @@ def patient_queries(record: Record, mended: bool) -> Iterator[Marked]:
 
 
 def collection3(record: Record, mended: bool) -> Iterator[Marked]:
-    """Tokens and numbers of tags. A record in which an I- does not go on with its class is left out, and square brackets
-    are taken out (unless mended, of two in a row one stays, as published)."""
+    """Tokens and numbers of tags. A record in which an I- does not go on with its class is left out, and square
+    brackets are taken out (unless mended, of two in a row one stays, as published)."""
     numbers = record.need("ner_tags", list)
     tokens = [str(token) for token in record.need("tokens", list)]
     if len(numbers) != len(tokens) or not all(type(one) is int and 0 <= one < len(_COLLECTION3) for one in numbers):
@@ -139,8 +139,8 @@ def joined(tokens: Sequence[str]) -> str:
 
 
 def _tagged(text: str, tokens: Sequence[str], tags: Sequence[str], mended: bool) -> Marked:
-    """Entities of B- and I- tags. Their texts are their tokens joined by spaces, as published, or, mended, as they stand
-    in the text."""
+    """Entities of B- and I- tags. Their texts are their tokens joined by spaces, as published, or, mended, as they
+    stand in the text."""
     spans: list[list[Any]] = []
     for place, tag in enumerate(tags):
         kind, _, name = tag.partition("-")
