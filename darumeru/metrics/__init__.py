@@ -45,6 +45,7 @@ BUILTIN = {
     "math_verify": "darumeru.metrics.mathematics:MATH_VERIFY",
     "math_answer": "darumeru.metrics.mathematics:MATH_ANSWER",
     "entity_f1_macro": "darumeru.metrics.entities:ENTITY_F1",
+    "opinion_f1": "darumeru.metrics.opinions:OPINION_F1",
     "r_precision": "darumeru.metrics.extraction:R_PRECISION",
 }
 

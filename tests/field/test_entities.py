@@ -140,7 +140,7 @@ def read(form: str, answer: str, **more: Any) -> list[Counter[str]]:
     [
         "PER: [Анна]\nLOC: [Рим]",
         "- **PER**: [Анна]\n- **LOC** : [Рим]",
-        '* PER: ["Анна"]\n* LOC: [\'Рим\']',
+        "* PER: [\"Анна\"]\n* LOC: ['Рим']",
         "Сущности:\nPER: [Анна]\nLOC: [Рим]\nГотово.",
     ],
 )

@@ -25,6 +25,7 @@ FORMATS = (
     "instructions",
     "problem",
     "entities",
+    "opinions",
 )
 
 
