@@ -60,7 +60,7 @@ class Planner:
         return (0 if self.builder.is_chat else 5) if asked == "auto" else asked
 
     def _split(self, spec: TaskSpec, name: str) -> Split:
-        key = (spec.source.repository, spec.source.config, spec.source.revision, name)
+        key = (replace(spec.source, test="", shots=None), name)
         if key not in self._splits:
             self._splits[key] = load_split(spec.source, name, self.config.data)
         return self._splits[key]

@@ -30,6 +30,9 @@ class RecordSource:
 
     repository: Annotated[str, Option("OWNER/NAME of a Hub data set.", ANSWERS)]
     config: Annotated[str | None, Option("Configuration of the data set.", ANSWERS)] = None
+    configs: Annotated[
+        tuple[str, ...], Option("Configurations whose records are put together, instead of one.", ANSWERS)
+    ] = ()
     test: Annotated[str, Option("Split that is asked.", ANSWERS)] = "test"
     shots: Annotated[str | None, Option("Split of the few-shot records; none when there are none.", ANSWERS)] = "prompt"
     revision: Annotated[str | None, Option("Pinned commit.", ANSWERS, material=True)] = None
@@ -91,6 +94,8 @@ class TaskSpec:
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         # A revision is a name of content, and content is hashed itself.
         values["source"].pop("revision")
+        if not values["source"]["configs"]:
+            values["source"].pop("configs")
         return {one.name: values[one.name] for one in declared(TaskSpec) if one.option.effect is effect}
 
 
@@ -157,6 +162,11 @@ def _nonsense(spec: TaskSpec) -> Iterator[tuple[str, str]]:
     source = spec.source
     if not _REPOSITORY.fullmatch(source.repository) or ".." in source.repository:
         yield "source.repository", f"must be OWNER/NAME of a data set, not {source.repository!r}"
+    if source.config and source.configs:
+        yield "source.configs", "and `config` cannot both be given"
+    for config in source.configs:
+        if wrong := _wrong_name(config):
+            yield "source.configs", wrong
     for name in ("config", "test", "shots", "revision"):
         text = getattr(source, name)
         if text is not None and (wrong := _wrong_name(text)):

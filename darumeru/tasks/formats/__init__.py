@@ -26,6 +26,12 @@ FORMATS = (
     "problem",
     "entities",
     "opinions",
+    "long_context",
+    "search_answers",
+    "distractors",
+    "classification",
+    "preference",
+    "grammar_pairs",
 )
 
 
