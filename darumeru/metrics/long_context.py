@@ -59,8 +59,8 @@ def right_numbers(target: str, answer: str) -> float:
 
 @dataclass(frozen=True)
 class LengthMean:
-    """combine for sums [..., 2 L]: values, then numbers of answers, for each of L lengths. The mean over the lengths
-    that occur of their means; digits: to which each is rounded first, None for not at all."""
+    """combine for sums [..., 2 L]: values, then numbers of answers, for each of L lengths. The mean over the
+    lengths that occur of their means; digits: to which each is rounded first, None for not at all."""
 
     digits: int | None
 

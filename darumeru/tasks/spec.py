@@ -30,12 +30,12 @@ class RecordSource:
 
     repository: Annotated[str, Option("OWNER/NAME of a Hub data set.", ANSWERS)]
     config: Annotated[str | None, Option("Configuration of the data set.", ANSWERS)] = None
-    configs: Annotated[
-        tuple[str, ...], Option("Configurations whose records are put together, instead of one.", ANSWERS)
-    ] = ()
     test: Annotated[str, Option("Split that is asked.", ANSWERS)] = "test"
     shots: Annotated[str | None, Option("Split of the few-shot records; none when there are none.", ANSWERS)] = "prompt"
     revision: Annotated[str | None, Option("Pinned commit.", ANSWERS, material=True)] = None
+    configs: Annotated[
+        tuple[str, ...], Option("Configurations whose records are put together, instead of one.", ANSWERS)
+    ] = ()
 
 
 @dataclass(frozen=True)

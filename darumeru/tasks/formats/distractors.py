@@ -24,8 +24,8 @@ _LOOKS_LIKE_B = "В"
 
 @dataclass(frozen=True, kw_only=True)
 class Options(FormatOptions):
-    """answer: opens the assistant message. request: follows the list of answers. mended: also ask the questions that the
-    published program leaves out by mistake."""
+    """answer: opens the assistant message. request: follows the list of answers. mended: also ask the questions that
+    the published program leaves out by mistake."""
 
     answer: str
     request: str
