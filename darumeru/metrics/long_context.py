@@ -77,8 +77,8 @@ class LengthMean:
 
 @dataclass(frozen=True)
 class LongContextScore:
-    """The best score over the right answers of row.target["answers"]; row.target["length"] is one of LENGTHS. Resampling
-    keeps the number of answers of each length."""
+    """The best score over the right answers of row.target["answers"]; row.target["length"] is one of LENGTHS.
+    Resampling keeps the number of answers of each length."""
 
     name: str
     description: str
