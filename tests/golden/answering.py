@@ -10,7 +10,8 @@ from darumeru.engines.request import Request
 
 
 class Answering:
-    """Answers each request by a function of it. asked: all requests so far. die_after: answers before it dies, once."""
+    """Answers each request by a function of it. asked: all requests so far. rounds: how many came
+    together. die_after: answers before it dies."""
 
     name = "transformers"
     free_arguments: frozenset[str] = frozenset()
@@ -21,11 +22,13 @@ class Answering:
         self.say = say
         self.die_after = die_after
         self.asked: list[Request] = []
+        self.rounds: list[int] = []
 
     def load(self, name: str, options: EngineOptions) -> Engine:
         return self
 
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
+        self.rounds.append(len(requests))
         for index, request in enumerate(requests):
             if len(self.asked) == self.die_after:
                 raise EngineDied("out of memory")
