@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from darumeru.core.errors import UserError
 from darumeru.core.message import Message
 from darumeru.prompts.chat_template import ChatTemplate
+from darumeru.prompts.plain import PlainFormat
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,12 @@ class PromptBuilder:
         self.tokenizer = tokenizer
         self.options = options
         self.template = _template(tokenizer, options)
+
+    def in_format(self, plain: PlainFormat) -> PromptBuilder:
+        """The same builder with that plain format for a model without a chat template."""
+        other = copy.copy(self)
+        other.template = replace(self.template, plain=plain)
+        return other
 
     @property
     def is_chat(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from darumeru.core.errors import TaskRefused, UserError
 from darumeru.engines.request import Request
 from darumeru.prompts.builder import PromptBuilder
+from darumeru.prompts.plain import FORMATS
 from darumeru.runs.config import AskConfig
 from darumeru.runs.planned import Plan, PlannedSample, PlannedTask
 from darumeru.runs.requests import Asked, RequestMaker
@@ -39,10 +40,10 @@ class Planner:
 
     def __init__(self, config: AskConfig, builder: PromptBuilder, identity: str, context: int | None) -> None:
         self.config = config
-        self.builder = builder
         self.context = context
         self.profile: Profile = profile_named(config.profile)
-        self.requests = RequestMaker(config, builder, self.profile, identity)
+        self.builder = builder.in_format(FORMATS[self.profile.plain_format])
+        self.requests = RequestMaker(config, self.builder, self.profile, identity)
         self._splits: dict[tuple[Any, ...], Split] = {}
 
     def plan(self, specs: Sequence[TaskSpec], sources: Sequence[TaskSource] = ()) -> Plan:

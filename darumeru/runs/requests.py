@@ -66,12 +66,16 @@ class RequestMaker:
         if spec.method == "loglikelihood":
             kinds = [LogLikelihood(tuple(self.builder.tokens(sample.continuation or ""))) for sample in samples]
         else:
-            kinds = [Generate(self.new_tokens(spec), spec.stop)] * len(texts)
+            kinds = [Generate(self.new_tokens(spec), self._stops(spec, sample)) for sample in samples]
         prompts = self.builder.ids(texts)
         return [
             Asked((self.keyed(Request(tuple(prompt), kind, text, messages)),))
             for prompt, kind, text, messages in zip(prompts, kinds, texts, rendered, strict=True)
         ]
+
+    def _stops(self, spec: TaskSpec, sample: Sample) -> tuple[str, ...]:
+        reference = sample.target if spec.options.get("target") == "reference" else ""
+        return self.profile.stops(spec.stop, self.builder.is_chat, reference)
 
     def _messages(self, spec: TaskSpec, conversation: Conversation) -> tuple[Message, ...]:
         if self._thinks(spec) and conversation[-1].role == "assistant":
