@@ -32,6 +32,18 @@ class PromptOptions:
 
 PLAIN = PromptOptions()
 
+# How tokenizers spell a space at the beginning of a token.
+SPACES = ("▁", "Ġ")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A prompt, and the ids of an answer that follows it in the same text."""
+
+    text: str
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
 
 class PromptBuilder:
     """Renders and tokenizes for one tokenizer (a transformers tokenizer, duck-typed)."""
@@ -94,9 +106,26 @@ class PromptBuilder:
 
     @cached_property
     def adds_leading_space(self) -> bool:
-        """Whether the tokenizer itself puts a space before a text (SentencePiece's dummy prefix)."""
-        first = self.tokens("а")[:1]
-        return bool(first) and first == self.tokens(" а")[:1] and len(self.tokens("а")) == len(self.tokens(" а"))
+        """Whether the tokenizer itself puts a space before a text: found by encoding one letter."""
+        first = self.tokenizer.convert_ids_to_tokens(self.tokens("a")[:1])
+        return bool(first) and str(first[0]).startswith(SPACES)
+
+    def answers(self, conversations: Sequence[Sequence[Message]]) -> list[Opened]:
+        """Of each conversation, whose last message is an answer: the text before the answer, its ids, and those of the
+        answer as it follows them, both cut from the ids of the whole. A token that the answer's first letter shares
+        with what is before belongs to the answer."""
+        whole = [self.text(messages) for messages in conversations]
+        before = []
+        for text, messages in zip(whole, conversations, strict=True):
+            answer = messages[-1].content
+            if not text.endswith(answer):
+                raise UserError("changes the text of an answer", "chat template")
+            before.append(text.removesuffix(answer))
+        found = []
+        for text, base, ids in zip(before, self.ids(before), self.ids(whole), strict=True):
+            shared = next((n for n, pair in enumerate(zip(base, ids, strict=False)) if pair[0] != pair[1]), len(base))
+            found.append(Opened(text, tuple(ids[:shared]), tuple(ids[shared:])))
+        return found
 
 
 def _template(tokenizer: Any, options: PromptOptions) -> ChatTemplate:
