@@ -100,6 +100,8 @@ class Planner:
 
     def _task(self, spec: TaskSpec, samples: Sequence[Sample], data: Mapping[str, Any], cut: bool) -> PlannedTask:
         room = self.total(spec.max_length) - self.requests.new_tokens(spec)
+        if self.profile.prompt_limit:
+            room = min(room, self.profile.prompt_limit)
         if room <= 0:
             raise UserError(
                 f"{spec.name} needs {self.requests.new_tokens(spec)} tokens for an answer, and prompt and answer "
@@ -126,7 +128,8 @@ class Planner:
             conversations = [samples[number].conversation(shots[number]) for number in waiting]
             again = []
             for number, asked in zip(waiting, self.requests.asked(spec, trying, conversations), strict=True):
-                if asked.length <= room:
+                # As both programs of the authors do: a prompt exactly as long as the room loses a shot.
+                if asked.length < room or (asked.length == room and not shots[number]):
                     ready[number] = self._planned(spec, samples[number], asked, shots[number])
                 elif shots[number] == 0:
                     lost.append(number)
