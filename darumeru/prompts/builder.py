@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from darumeru.core.errors import UserError
 from darumeru.core.message import Message
 from darumeru.prompts.chat_template import ChatTemplate
+from darumeru.prompts.plain import PlainFormat
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,18 @@ class PromptOptions:
 
 PLAIN = PromptOptions()
 
+# How tokenizers spell a space at the beginning of a token.
+SPACES = ("▁", "Ġ")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A prompt, and the ids of an answer that follows it in the same text."""
+
+    text: str
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
 
 class PromptBuilder:
     """Renders and tokenizes for one tokenizer (a transformers tokenizer, duck-typed)."""
@@ -38,6 +52,12 @@ class PromptBuilder:
         self.tokenizer = tokenizer
         self.options = options
         self.template = _template(tokenizer, options)
+
+    def in_format(self, plain: PlainFormat) -> PromptBuilder:
+        """The same builder with that plain format for a model without a chat template."""
+        other = copy.copy(self)
+        other.template = replace(self.template, plain=plain)
+        return other
 
     @property
     def is_chat(self) -> bool:
@@ -86,9 +106,26 @@ class PromptBuilder:
 
     @cached_property
     def adds_leading_space(self) -> bool:
-        """Whether the tokenizer itself puts a space before a text (SentencePiece's dummy prefix)."""
-        first = self.tokens("а")[:1]
-        return bool(first) and first == self.tokens(" а")[:1] and len(self.tokens("а")) == len(self.tokens(" а"))
+        """Whether the tokenizer itself puts a space before a text: found by encoding one letter."""
+        first = self.tokenizer.convert_ids_to_tokens(self.tokens("a")[:1])
+        return bool(first) and str(first[0]).startswith(SPACES)
+
+    def answers(self, conversations: Sequence[Sequence[Message]]) -> list[Opened]:
+        """Of each conversation, whose last message is an answer: the text before the answer, its ids, and those of the
+        answer as it follows them, both cut from the ids of the whole. A token that the answer's first letter shares
+        with what is before belongs to the answer."""
+        whole = [self.text(messages) for messages in conversations]
+        before = []
+        for text, messages in zip(whole, conversations, strict=True):
+            answer = messages[-1].content
+            if not text.endswith(answer):
+                raise UserError("changes the text of an answer", "chat template")
+            before.append(text.removesuffix(answer))
+        found = []
+        for text, base, ids in zip(before, self.ids(before), self.ids(whole), strict=True):
+            shared = next((n for n, pair in enumerate(zip(base, ids, strict=False)) if pair[0] != pair[1]), len(base))
+            found.append(Opened(text, tuple(ids[:shared]), tuple(ids[shared:])))
+        return found
 
 
 def _template(tokenizer: Any, options: PromptOptions) -> ChatTemplate:

@@ -10,6 +10,7 @@ from typing import Any
 
 from darumeru.core.errors import UserError
 from darumeru.core.message import Message
+from darumeru.prompts.plain import SIMPLE, PlainFormat
 
 # Marks where an open message ends in a rendered conversation. Templates trim white space, never letters.
 _OPEN_END = "dArUmErUoPeNeNd"
@@ -19,15 +20,15 @@ _OPEN_END = "dArUmErUoPeNeNd"
 class ChatTemplate:
     """A Jinja chat template with the names it may use (bos_token, eos_token, ...).
 
-    source None = the plain format of foundation models: user messages end in one line feed, answers in two, an
-    open answer stands as it is. variables: switches for the template, such as enable_thinking. today: what the template
-    takes for today's date; None: the machine's.
+    source None = a foundation model, asked in the plain format. variables: switches for the template, such as
+    enable_thinking. today: what the template takes for today's date; None: the machine's.
     """
 
     source: str | None
     special_tokens: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, Any] = field(default_factory=dict)
     today: date | None = None
+    plain: PlainFormat = SIMPLE
 
     @property
     def prints_date(self) -> bool:
@@ -38,7 +39,7 @@ class ChatTemplate:
         """The prompt as text. A last assistant message is left open exactly where its content ends; after a last
         user message the template's generation prompt follows. Raises UserError when the template refuses."""
         if self.source is None:
-            return _plain(messages)
+            return self.plain.render(messages)
         opened = messages[-1].role == "assistant"
         shown = [{"role": message.role, "content": message.content} for message in messages]
         if not opened:
@@ -81,14 +82,3 @@ class ChatTemplate:
             raise UserError(f"is not a Jinja template: {error}", f"chat template, line {error.lineno}") from error
         except TemplateError as error:
             raise UserError(f"is not a Jinja template: {error}", "chat template") from error
-
-
-def _plain(messages: Sequence[Message]) -> str:
-    parts = []
-    for number, message in enumerate(messages):
-        last = number == len(messages) - 1
-        if message.role == "assistant":
-            parts.append(message.content if last else f"{message.content}\n\n")
-        else:
-            parts.append(f"{message.content}\n")
-    return "".join(parts)

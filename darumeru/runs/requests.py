@@ -58,20 +58,32 @@ class RequestMaker:
 
     def asked(self, spec: TaskSpec, samples: Sequence[Sample], conversations: Sequence[Conversation]) -> list[Asked]:
         """What asks each of the samples; TaskRefused for a task that cannot be asked with this tokenizer."""
+        if spec.method == "loglikelihood":
+            return self._continuations(samples, conversations)
         rendered = [self._messages(spec, conversation) for conversation in conversations]
         texts = [self.builder.text(messages) for messages in rendered]
         if spec.method == "multiple_choice":
             return self._choices(spec, rendered, texts)
-        kinds: list[Generate | LogLikelihood]
-        if spec.method == "loglikelihood":
-            kinds = [LogLikelihood(tuple(self.builder.tokens(sample.continuation or ""))) for sample in samples]
-        else:
-            kinds = [Generate(self.new_tokens(spec), spec.stop)] * len(texts)
+        kinds = [Generate(self.new_tokens(spec), self._stops(spec, sample)) for sample in samples]
         prompts = self.builder.ids(texts)
         return [
             Asked((self.keyed(Request(tuple(prompt), kind, text, messages)),))
             for prompt, kind, text, messages in zip(prompts, kinds, texts, rendered, strict=True)
         ]
+
+    def _continuations(self, samples: Sequence[Sample], conversations: Sequence[Conversation]) -> list[Asked]:
+        answered = [
+            self.builder.conversation((*conversation, Message("assistant", sample.continuation or "")))
+            for sample, conversation in zip(samples, conversations, strict=True)
+        ]
+        return [
+            Asked((self.keyed(Request(one.prompt, LogLikelihood(one.answer), one.text, messages)),))
+            for one, messages in zip(self.builder.answers(answered), answered, strict=True)
+        ]
+
+    def _stops(self, spec: TaskSpec, sample: Sample) -> tuple[str, ...]:
+        reference = sample.target if spec.options.get("target") == "reference" else ""
+        return self.profile.stops(spec.stop, self.builder.is_chat, reference)
 
     def _messages(self, spec: TaskSpec, conversation: Conversation) -> tuple[Message, ...]:
         if self._thinks(spec) and conversation[-1].role == "assistant":
