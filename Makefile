@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # The CPU build of vLLM asks for builds of these that do not match the CPU build of torch; text models need none of them.
 UNWANTED := torchvision torchaudio torchcodec
 
-.PHONY: setup demo test lint types bench clean
+.PHONY: setup demo test zoo lint types bench clean
 
 setup: $(READY)
 
@@ -24,6 +24,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Every member of the model zoo (docs/models.md); `make test` takes a few.
+zoo: setup
+	DARUMERU_ZOO=all $(BIN)/python -m pytest tests/zoo
 
 lint: setup
 	$(BIN)/ruff check .

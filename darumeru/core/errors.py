@@ -32,6 +32,10 @@ class UserError(Exception):
         return text
 
 
+class TaskRefused(UserError):
+    """A task that cannot be asked of this model, whatever else can; the table then names it with this reason."""
+
+
 class RunFailed(Exception):
     """Work that began and could not be finished: one line, exit code 1; everything finished is stored."""
 

@@ -21,6 +21,7 @@ __all__ = [
     "Message",
     "MultipleChoice",
     "Request",
+    "check_engine",
     "engine_registry",
     "free_arguments",
     "load_engine",
@@ -54,5 +55,13 @@ def load_engine(name: str, options: EngineOptions) -> Engine:
     Raises UserError for an unknown name (with the nearest ones), an engine whose package is not installed (naming the
     extra to install), options it does not take and a model it cannot load.
     """
+    check_engine(name, options)
     engine: Engine = engine_registry().get(name)(options)
     return engine
+
+
+def check_engine(name: str, options: EngineOptions) -> None:
+    """UserError for a model that this engine cannot answer for, as far as its files tell; loads nothing."""
+    check = getattr(engine_registry().get(name), "check", None)
+    if check is not None:
+        check(options)

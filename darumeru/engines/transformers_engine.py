@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darumeru.core.answer import Answer
@@ -11,6 +12,7 @@ from darumeru.core.errors import UserError
 from darumeru.engines.answers import GeneratedText, candidate_ids, choice_answer, continue_answer, misfit, nan_answer
 from darumeru.engines.protocol import EngineDied, EngineOptions
 from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
+from darumeru.engines.support import check_causal
 from darumeru.engines.transformers_loading import load_model, refuse_without_cache
 from darumeru.models.config_file import CONTEXT_KEYS
 
@@ -39,6 +41,11 @@ class TransformersEngine:
     name = "transformers"
     capabilities = frozenset({"multiple_choice", "generate", "loglikelihood"})
     free_arguments = FREE_ARGUMENTS
+
+    @classmethod
+    def check(cls, options: EngineOptions) -> None:
+        """UserError for a model that is no causal language model; loads nothing."""
+        check_causal(Path(options.model))
 
     def __init__(self, options: EngineOptions) -> None:
         for field in ("tensor_parallel", "pipeline_parallel", "data_parallel"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import importlib.util
-import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,7 +15,9 @@ from darumeru.engines.answers import GeneratedText, misfit
 from darumeru.engines.order import Numbered, grouped
 from darumeru.engines.protocol import EngineOptions
 from darumeru.engines.request import MultipleChoice, Request
+from darumeru.engines.support import check_causal, check_plain_adapter
 from darumeru.engines.vllm_arguments import FREE_ARGUMENTS
+from darumeru.engines.vllm_failure import load_failure
 from darumeru.engines.vllm_queries import query
 from darumeru.engines.vllm_reload import reload_weights
 from darumeru.engines.vllm_setup import (
@@ -26,6 +27,7 @@ from darumeru.engines.vllm_setup import (
     engine_args,
     set_environment,
     undisturbed,
+    untouched_classes,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +45,13 @@ class VllmEngine:
     capabilities = frozenset({"multiple_choice", "generate", "loglikelihood"})
     limits: tuple[str, ...] = ()
     free_arguments = FREE_ARGUMENTS
+
+    @classmethod
+    def check(cls, options: EngineOptions) -> None:
+        """UserError for a model or an adapter that vLLM gives no numbers of; loads nothing."""
+        check_causal(Path(options.model))
+        if options.lora:
+            check_plain_adapter(Path(options.lora), Path(options.model))
 
     def __init__(self, options: EngineOptions) -> None:
         if importlib.util.find_spec("vllm") is None:
@@ -132,19 +141,12 @@ def _load(options: EngineOptions) -> Any:
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.llm_engine import LLMEngine
 
+    arguments = engine_args(options)
     try:
-        return LLMEngine.from_engine_args(engine_args(options), usage_context=UsageContext.LLM_CLASS)
-    except (ValueError, RuntimeError, OSError, NotImplementedError, AssertionError, TypeError) as error:
-        if options.log_file:
-            with Path(options.log_file).open("a", encoding="utf-8") as log:
-                traceback.print_exc(file=log)
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        # pydantic's first line only counts the errors.
-        reason = next(
-            (line for line in lines if "validation error" not in line and len(line) > 12), type(error).__name__
-        )
-        mend = f"details in {options.log_file}" if options.log_file else ""
-        raise UserError(f"vLLM cannot load the model: {reason}", options.model, mend) from error
+        with untouched_classes(bool(arguments.enforce_eager)):
+            return LLMEngine.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
+    except Exception as error:  # models, kernels and packages raise whatever they like here
+        raise load_failure(error, options) from error
 
 
 def _eager() -> AbstractContextManager[Any]:

@@ -70,17 +70,10 @@ def engine_args(options: EngineOptions) -> Any:
         # vLLM otherwise also wraps the head, and a wrapped head cannot score prompt tokens (on the CPU it fails).
         adapted = sorted(adapted_modules(Path(options.lora)))
         rank = _lora_rank(Path(options.lora))
+        _check_adapter(options.lora, rank)
         arguments |= {"enable_lora": True, "max_lora_rank": rank, "lora_target_modules": adapted}
     if current_platform.is_cpu():
-        arguments["enforce_eager"] = True
-        # vLLM takes 128 on a CPU; what is cached of a shared prefix is whole blocks, so that small ones spare more.
-        arguments["block_size"] = CPU_BLOCK
-        if "kv_lora_rank" in text_config(config):
-            # vLLM's kernel for the CPU reads the rows of a three-dimensional query at the wrong distance, which only
-            # latent attention (DeepSeek) hands to it: log-probabilities were wrong by 1 and more.
-            arguments["compilation_config"] = {"custom_ops": ["all", "-rotary_embedding"]}
-        if not os.environ.get("VLLM_CPU_KVCACHE_SPACE") and not set(_OWN_SIZES) & options.extra.keys():
-            arguments["kv_cache_memory_bytes"] = _cpu_cache_bytes(options, config)
+        arguments |= _cpu_arguments(options, config)
     known = {field.name for field in fields(EngineArgs)}
     for name, value in options.extra.items():
         if name not in known:
@@ -88,6 +81,27 @@ def engine_args(options: EngineOptions) -> Any:
         merged = isinstance(value, Mapping) and isinstance(arguments.get(name), Mapping)
         arguments[name] = {**arguments[name], **value} if merged else value
     return EngineArgs(**arguments)
+
+
+def _cpu_arguments(options: EngineOptions, config: Mapping[str, Any]) -> dict[str, Any]:
+    text = text_config(config)
+    if "mamba" in str(text.get("model_type")) or any(str(key).startswith("mamba_") for key in text):
+        # Found out by vLLM itself only when the first prompt comes.
+        mend = "use a GPU" if text.get("num_attention_heads") is None else "use a GPU, or --engine transformers"
+        raise UserError("this build of vLLM, for the CPU, has no kernels for Mamba layers", options.model, mend)
+    dtype = options.dtype if options.dtype != "auto" else text.get("dtype") or config.get("dtype") or "bfloat16"
+    if "linear_attention" in (text.get("layer_types") or ()) and dtype != "bfloat16":
+        mend = "--dtype bfloat16, or --engine transformers"
+        raise UserError(f"vLLM's linear attention on the CPU takes bfloat16 only, not {dtype}", options.model, mend)
+    # vLLM takes blocks of 128 on a CPU; what is cached of a shared prefix is whole blocks: small ones spare more.
+    arguments: dict[str, Any] = {"enforce_eager": True, "block_size": CPU_BLOCK}
+    if "kv_lora_rank" in text:
+        # vLLM's kernel for the CPU reads the rows of a three-dimensional query at the wrong distance, which only
+        # latent attention (DeepSeek) hands to it: log-probabilities were wrong by 1 and more.
+        arguments["compilation_config"] = {"custom_ops": ["all", "-rotary_embedding"]}
+    if not os.environ.get("VLLM_CPU_KVCACHE_SPACE") and not set(_OWN_SIZES) & options.extra.keys():
+        arguments["kv_cache_memory_bytes"] = _cpu_cache_bytes(options, config)
+    return arguments
 
 
 def _dtype(options: EngineOptions, config: Mapping[str, Any]) -> str:
@@ -120,6 +134,18 @@ def adapted_modules(folder: Path) -> set[str]:
     return {name.split(".lora_")[0].rsplit(".", 1)[-1] for name in names if ".lora_" in name}
 
 
+def _check_adapter(folder: str, rank: int) -> None:
+    """UserError for an adapter of a kind that vLLM would refuse only when the first prompt comes."""
+    from vllm.config.lora import LoRAConfig
+    from vllm.lora.peft_helper import PEFTHelper
+
+    try:
+        PEFTHelper.from_local_dir(folder, None).validate_legal(LoRAConfig(max_lora_rank=rank))
+    except (ValueError, TypeError) as error:
+        mend = "use --engine transformers, or merge the adapter into the model first"
+        raise UserError(str(error).splitlines()[0], folder, mend) from error
+
+
 def _lora_rank(folder: Path) -> int:
     config = read_json(folder / "adapter_config.json")
     wanted = max([int(config.get("r", 8)), *map(int, (config.get("rank_pattern") or {}).values())])
@@ -142,6 +168,24 @@ def _cpu_cache_bytes(options: EngineOptions, config: Mapping[str, Any]) -> int:
     available = get_memory_node_info(get_allowed_cpu_list()[0].numa_node).available_memory
     weights = sum(path.stat().st_size for path in Path(options.model).glob("*.safetensors"))
     return int(min(max(128 * sequence, _GIB // 16), max((available - 2 * weights) // 2, sequence)))
+
+
+@contextmanager
+def untouched_classes(eager: bool) -> Iterator[None]:
+    """Keeps vLLM from rewriting transformers' own classes (__init__, __call__, bases), which it does for models that it
+    runs through transformers: a model of that class that is being trained here would fail at its next step.
+
+    Only where nothing is compiled, so that vLLM needs the rewriting for nothing.
+    """
+    from vllm.model_executor.models.transformers.base import Base
+
+    decorate = Base._decorate_cls_for_torch_compile
+    if eager:
+        Base._decorate_cls_for_torch_compile = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        Base._decorate_cls_for_torch_compile = decorate
 
 
 @contextmanager

@@ -80,8 +80,8 @@ def differences(spec: TaskSpec) -> tuple[str, ...]:
     found = []
     if spec.method == "multiple_choice":
         found.append(
-            "an answer's probability is that of all its tokens with a space before it, not the larger one of the next "
-            "token with and without the space"
+            "an answer's probability is that of all its tokens with a space before it, not the larger one of those "
+            "with and without the space"
         )
     if spec.method == "loglikelihood":
         found.append("candidates are cut to the characters of the shortest one, not to its tokens")

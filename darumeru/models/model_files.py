@@ -168,6 +168,9 @@ def _judged(path: Path, judge: Callable[[Mapping[str, Any], Path], None]) -> dic
 def _no_config(folder: Path) -> UserError:
     if (folder / ADAPTER_CONFIG).is_file():
         return UserError("a LoRA adapter, not a model", str(folder), "give the base model and --lora with this folder")
+    if any(folder.glob("*.gguf")):
+        mend = "take the original safetensors model"
+        return UserError("only GGUF weights; safetensors are needed", str(folder), mend)
     inner = sorted(child.name for child in folder.iterdir() if (child / "config.json").is_file())
     mend = f"perhaps {folder / inner[-1]}" if inner else "is this the folder of a model?"
     return UserError("no config.json", str(folder), mend)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from darumeru.core.errors import UserError
+from darumeru.core.errors import TaskRefused
 from darumeru.prompts.builder import PLAIN, PromptBuilder, PromptOptions
 from darumeru.prompts.chat_template import ChatTemplate
 
 
 class ServerPromptBuilder(PromptBuilder):
     """Leaves template and tokenizer to the server. Lengths are unknown, so shots are never dropped; whatever needs
-    token ids (copying, extractive summaries, the token-continuation rule) raises UserError."""
+    token ids (copying, extractive summaries, the token-continuation rule) raises TaskRefused."""
 
     def __init__(self, options: PromptOptions = PLAIN) -> None:
         self.tokenizer = None
@@ -28,6 +28,6 @@ class ServerPromptBuilder(PromptBuilder):
         return [[] for _ in texts]
 
     def tokens(self, text: str) -> list[int]:
-        raise UserError(
+        raise TaskRefused(
             "this task needs the model's tokenizer", "--tokenizer", "name the folder or Hub id of the tokenizer"
         )

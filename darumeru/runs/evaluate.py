@@ -33,8 +33,9 @@ def run(
     load_registry(config.profile, config.include).select(split(config.patterns)[0])
     folder = output_folder(config.output or f"runs/{folder_name(config.model)}")
     try:
+        today = run_date(config, folder)
         progress.phase("looking at the model")
-        subject = find_subject(config, run_date(config, folder))
+        subject = find_subject(config, today)
         session = Session.prepare(config, subject, progress)
     except BaseException:
         with suppress(OSError):  # a start that failed leaves no empty folder

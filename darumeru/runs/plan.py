@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from darumeru.core.errors import UserError
-from darumeru.core.message import Message
-from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
-from darumeru.prompts import choice_tokens
+from darumeru.core.errors import TaskRefused, UserError
+from darumeru.engines.request import Request
 from darumeru.prompts.builder import PromptBuilder
 from darumeru.runs.config import AskConfig
 from darumeru.runs.planned import Plan, PlannedSample, PlannedTask
+from darumeru.runs.requests import Asked, RequestMaker
 from darumeru.tasks.formats import sample_maker
 from darumeru.tasks.profiles import Profile, profile_named
 from darumeru.tasks.records import Split, load_split
 from darumeru.tasks.sample import Sample
 from darumeru.tasks.spec import TaskSpec
 from darumeru.tasks.subset import limited
+
+WHOLE_ANSWERS = "with this tokenizer an answer has several tokens: its probability is that of all of them"
 
 
 class TaskSource(Protocol):
@@ -41,11 +40,10 @@ class Planner:
     def __init__(self, config: AskConfig, builder: PromptBuilder, identity: str, context: int | None) -> None:
         self.config = config
         self.builder = builder
-        self.identity = identity
         self.context = context
         self.profile: Profile = profile_named(config.profile)
+        self.requests = RequestMaker(config, builder, self.profile, identity)
         self._splits: dict[tuple[Any, ...], Split] = {}
-        self._choices: dict[tuple[str, ...], MultipleChoice] = {}
 
     def plan(self, specs: Sequence[TaskSpec], sources: Sequence[TaskSource] = ()) -> Plan:
         """Read the data of all tasks, then make all requests. Raises UserError for anything the user must mend."""
@@ -90,9 +88,9 @@ class Planner:
         data = {"origin": test.origin, "revision": test.revision, "sha256": hashes}
         return kept, data, len(kept) < len(full)
 
-    def _new_tokens(self, spec: TaskSpec) -> int:
-        thinks = self.config.thinking and spec.method == "generate"
-        return spec.max_new_tokens + (self.config.thinking_tokens if thinks else 0)
+    def keyed(self, request: Request) -> Request:
+        """The request with the key of its answer in the store."""
+        return self.requests.keyed(request)
 
     def total(self, needed: int | None = None) -> int:
         """Tokens of prompt and answer together. needed: a task's own minimum."""
@@ -100,21 +98,21 @@ class Planner:
         return min(wanted, self.context) if self.context else wanted
 
     def _task(self, spec: TaskSpec, samples: Sequence[Sample], data: Mapping[str, Any], cut: bool) -> PlannedTask:
-        room = self.total(spec.max_length) - self._new_tokens(spec)
+        room = self.total(spec.max_length) - self.requests.new_tokens(spec)
         if room <= 0:
             raise UserError(
-                f"{spec.name} needs {self._new_tokens(spec)} tokens for an answer, and prompt and answer "
+                f"{spec.name} needs {self.requests.new_tokens(spec)} tokens for an answer, and prompt and answer "
                 f"together may have {self.total(spec.max_length)}",
-                "context" if self.context and self.context <= room + self._new_tokens(spec) else "--max-length",
+                "context" if self.context and self.context <= room + self.requests.new_tokens(spec) else "--max-length",
                 "leave the task out with --tasks, or use a model with a longer context",
             )
         wanted = self.num_fewshot if spec.few_shot else 0
-        if spec.method == "multiple_choice" and self.profile.choice_rule == "spellings" and samples:
-            try:
-                self._choice(spec)
-            except UserError as error:
-                return PlannedTask(spec, (), tuple(sample.id for sample in samples), wanted, data, cut, error.line())
-        planned, too_long = self._fit(spec, samples, room)
+        try:
+            planned, too_long = self._fit(spec, samples, room)
+        except TaskRefused as error:
+            return PlannedTask(spec, (), tuple(sample.id for sample in samples), wanted, data, cut, error.line())
+        if any(one.solver for one in planned):
+            spec = replace(spec, differs=(*spec.differs, WHOLE_ANSWERS))
         return PlannedTask(spec, tuple(planned), tuple(too_long), wanted, data, cut)
 
     def _fit(self, spec: TaskSpec, samples: Sequence[Sample], room: int) -> tuple[list[PlannedSample], list[str]]:
@@ -123,73 +121,29 @@ class Planner:
         lost: list[int] = []
         waiting = list(shots)
         while waiting:
-            rendered = [self._messages(spec, samples[number].conversation(shots[number])) for number in waiting]
-            texts = [self.builder.text(messages) for messages in rendered]
-            requests = self._requests(spec, [samples[number] for number in waiting], rendered, texts)
+            trying = [samples[number] for number in waiting]
+            conversations = [samples[number].conversation(shots[number]) for number in waiting]
             again = []
-            for number, request in zip(waiting, requests, strict=True):
-                length = len(request.prompt) + (
-                    len(request.kind.continuation) if isinstance(request.kind, LogLikelihood) else 0
-                )
-                if length <= room:
-                    ready[number] = self._planned(spec, samples[number], request, shots[number])
+            for number, asked in zip(waiting, self.requests.asked(spec, trying, conversations), strict=True):
+                if asked.length <= room:
+                    ready[number] = self._planned(spec, samples[number], asked, shots[number])
                 elif shots[number] == 0:
                     lost.append(number)
                 else:
                     # Long dialogues have hundreds of turns: come down by the share that is too much, at least by one.
-                    share = int(shots[number] * room / length) if shots[number] > 16 else shots[number]
+                    few = shots[number] <= 16
+                    share = shots[number] if few else int(shots[number] * room / asked.length)
                     shots[number] = max(0, min(shots[number] - 1, share))
                     again.append(number)
             waiting = again
         return [ready[number] for number in sorted(ready)], [samples[number].id for number in sorted(lost)]
 
-    def _messages(self, spec: TaskSpec, conversation: Sequence[Message]) -> tuple[Message, ...]:
-        thinks = self.config.thinking and spec.method == "generate"
-        if thinks and conversation[-1].role == "assistant":
-            conversation = conversation[:-1]
-        return self.builder.conversation(conversation)
-
-    def _requests(
-        self, spec: TaskSpec, samples: Sequence[Sample], rendered: Sequence[tuple[Message, ...]], texts: Sequence[str]
-    ) -> list[Request]:
-        texts = list(texts)
-        kinds: list[MultipleChoice | Generate | LogLikelihood]
-        if spec.method == "loglikelihood":
-            kinds = [LogLikelihood(tuple(self.builder.tokens(sample.continuation or ""))) for sample in samples]
-        elif spec.method == "generate":
-            kinds = [Generate(self._new_tokens(spec), spec.stop)] * len(texts)
-        elif self.profile.choice_rule == "spellings":
-            kinds = [self._choice(spec)] * len(texts)
-        else:
-            pairs = [choice_tokens.continuation(self.builder, text, spec.choices, self.profile.top_k) for text in texts]
-            texts, kinds = [text for text, _ in pairs], [choice for _, choice in pairs]
-        ids = self.builder.ids(texts)
-        return [
-            self.keyed(Request(tuple(prompt), kind, text, messages))
-            for prompt, kind, text, messages in zip(ids, kinds, texts, rendered, strict=True)
-        ]
-
-    def _choice(self, spec: TaskSpec) -> MultipleChoice:
-        if self.builder.tokenizer is None:
-            return MultipleChoice(spec.choices, ((),) * len(spec.choices), self.profile.top_k)
-        if spec.choices not in self._choices:
-            self._choices[spec.choices] = choice_tokens.spellings(self.builder, spec.choices, self.profile.top_k)
-        return self._choices[spec.choices]
-
-    def keyed(self, request: Request) -> Request:
-        """The request with the key of its answer in the store: a hash over everything that the answer depends on, its
-        token ids or, where a server makes those, its messages."""
-        kind = {"kind": type(request.kind).__name__, **request.kind.__dict__}
-        asked = request.prompt or [[message.role, message.content] for message in request.messages]
-        content = json.dumps([self.identity, asked, kind], ensure_ascii=False, separators=(",", ":"))
-        return replace(request, key=hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32])
-
-    def _planned(self, spec: TaskSpec, sample: Sample, request: Request, used: int) -> PlannedSample:
+    def _planned(self, spec: TaskSpec, sample: Sample, asked: Asked, used: int) -> PlannedSample:
         meta = dict(sample.meta)
         if not spec.few_shot and sample.most:
-            return PlannedSample(sample, (request,), 0, meta | {"context_turns": used})
+            return PlannedSample(sample, asked.requests, 0, meta | {"context_turns": used}, asked.solver)
         if spec.options.get("target") != "reference":
-            return PlannedSample(sample, (request,), used, meta)
+            return PlannedSample(sample, asked.requests, used, meta, asked.solver)
         text = sample.target
         ids = self.builder.tokens(text if self.builder.adds_leading_space else " " + text)
         tokens = len(ids)
@@ -200,7 +154,7 @@ class Planner:
             "text_symbols": len(text),
             "text_words": len(text.split()),
         }
-        return PlannedSample(sample, (request,), used, meta | lengths)
+        return PlannedSample(sample, asked.requests, used, meta | lengths, asked.solver)
 
 
 def _needs_ids(spec: TaskSpec) -> bool:

@@ -29,6 +29,11 @@ class Run:
     manifest: Mapping[str, Any]
     results: Results
 
+    def __repr__(self) -> str:
+        value = self.results.micro_avg.value
+        micro = "" if value is None else f", Micro-Avg {value:.3f}"
+        return f"Run({str(self.path)!r}, {self.name}, {len(self.results.tasks)} tasks{micro})"
+
     @property
     def name(self) -> str:
         """The model's name as tables show it."""

@@ -63,7 +63,7 @@ class Session:
 
     def answered_by(self, engine: str, name: str, progress: Progress) -> Session:
         """The same questions to the same model under another name, answered by another engine than was planned."""
-        subject = replace(self.subject, name=name, engine=engine)
+        subject = replace(self.subject, name=name)
         spec = replace(self.spec, answers={**self.spec.answers, "engine": engine})
         return replace(self, subject=subject, spec=spec, progress=progress)
 
@@ -181,7 +181,7 @@ class Session:
             },
             "profile": config.profile,
             "engine": {
-                "name": subject.engine,
+                "name": self.spec.answers["engine"],
                 "dtype": subject.options.dtype,
                 "args": self.spec.answers["engine_args"],
             },

@@ -9,15 +9,16 @@ from darumeru.core.errors import UserError, near_names
 
 @dataclass(frozen=True)
 class Profile:
-    """choice_rule: "spellings" (largest probability over the answer and " " + answer) or "continuation" (the one
-    token that follows when prompt + " " + answer is tokenized). top_k: answers below this rank get probability 0.
+    """choice_rule: how the probability of an answer is read (prompts/choice_tokens.py, RULES): "whole" (exactly that of
+    the answer, with or without a space before it), "first_token" (the authors' current rule) or "continuation" (the one
+    of 2024: the one token that follows). top_k: answers below this rank get probability 0.
     subject_limit: --limit N gives N // 57 + 1 questions of each MMLU subject instead of N in all.
     Choices that concern single tasks stand in the task's own YAML under `profiles`.
     """
 
     name: str
     description: str
-    choice_rule: str = "spellings"
+    choice_rule: str = "whole"
     top_k: int | None = None
     subject_limit: bool = False
 
@@ -35,7 +36,11 @@ PROFILES = {
             subject_limit=True,
         ),
         Profile(
-            "llmtf-head", "the authors' current program (2026-06-24), sampling excepted", top_k=50, subject_limit=True
+            "llmtf-head",
+            "the authors' current program (2026-06-24), sampling excepted",
+            choice_rule="first_token",
+            top_k=50,
+            subject_limit=True,
         ),
     )
 }

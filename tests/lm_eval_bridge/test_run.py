@@ -20,6 +20,7 @@ from darumeru.engines.request import LogLikelihood, MultipleChoice, Request
 from darumeru.lm_eval_bridge import export_results, loading
 from darumeru.runs import evaluate
 from darumeru.runs.config import RunConfig
+from darumeru.runs.rescore import rescore
 from darumeru.runs.run import Run
 from darumeru.runs.score import score_run
 from tests.lm_eval_bridge.conftest import ITERATIONS, chosen
@@ -232,6 +233,25 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     assert len(first.asked) == 11
     assert len(first.asked) + len(second.asked) == len(whole.asked)
     assert resumed.results.tasks == fresh.results.tasks
+
+
+def test_a_seeded_subset_is_drawn_and_scored_again_from_the_store(
+    tiny_model: Path, local_tasks: Path, vllm_engine: Engine, tmp_path: Path
+) -> None:
+    """Which documents: numpy's permutation of their numbers, as the option says."""
+    texts = {}
+    for seed in (None, 1, 1, 2):
+        options = asked_options(
+            tiny_model, tmp_path / f"{seed}-{len(texts)}", ["lm_eval:letters"], local_tasks, limit=3, subset_seed=seed
+        )
+        run, _ = evaluate.run(options, load_engine=Borrowed(vllm_engine).load)
+        assert run.results.tasks["lm_eval:letters"].n == 3
+        again, _ = rescore(run.path)
+        assert again.tasks == run.results.tasks
+        said = frozenset(row.prompt for row in run.rows("lm_eval:letters"))
+        assert seed not in texts or texts[seed] == said
+        texts[seed] = said
+    assert len(set(texts.values())) == 3
 
 
 def test_limit_and_number_of_examples_are_lm_evals(

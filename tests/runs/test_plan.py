@@ -10,7 +10,7 @@ import pytest
 from darumeru.core.errors import UserError
 from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice
 from darumeru.prompts.builder import PromptBuilder, PromptOptions, load_tokenizer
-from darumeru.prompts.choice_tokens import spellings
+from darumeru.prompts.choice_tokens import whole
 from darumeru.runs.config import RunConfig
 from darumeru.runs.plan import Plan, Planner
 from darumeru.tasks.registry import load_registry
@@ -103,18 +103,18 @@ def test_choices_have_ids_of_their_own(kind: str) -> None:
     from tests.tiny_models import make_tokenizer
 
     builder = PromptBuilder(make_tokenizer(kind))  # type: ignore[arg-type]
-    choice = spellings(builder, ("A", "B", "1"), None)
-    flat = [i for ids in choice.token_ids for i in ids]
-    assert len(flat) == len(set(flat)) and all(choice.token_ids)
-    assert [builder.tokenizer.decode([ids[-1]]).strip() for ids in choice.token_ids] == ["A", "B", "1"]
+    spelled = whole(builder, "Ответ:", ("A", "B", "1")).spellings
+    flat = [ids for spellings in spelled for ids in spellings]
+    assert len(flat) == len(set(flat)) and all(spelled)
+    assert [builder.tokenizer.decode(spellings[-1]).strip() for spellings in spelled] == ["A", "B", "1"]
 
 
-def test_choices_that_begin_alike_fail_their_task_only(builder: PromptBuilder, tmp_path: Path) -> None:
+def test_choices_that_are_written_alike_fail_their_task_only(builder: PromptBuilder, tmp_path: Path) -> None:
     data = small_suite(tmp_path)
     spec = replace(load_registry().specs["darumeru/rummlu"], choices=("A", "B", "C", "D", "A"))
     asked = RunConfig(model="m", data=str(data))
     task = Planner(asked, builder, "m", 2048).plan([spec]).tasks[0]
-    assert task.error and "begin with the same token" in task.error and not task.samples
+    assert task.error and "writes the choices 'A' and 'A' alike" in task.error and not task.samples
 
 
 def test_the_rule_of_2024_puts_a_space_before_a_lone_digit(builder: PromptBuilder, tmp_path: Path) -> None:

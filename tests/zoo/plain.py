@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +17,17 @@ TEXTS = (
 CONTINUATIONS = ("1", " два слова и ещё", " два слова, and more of them")
 
 
-@dataclass(frozen=True)
-class Bounds:
-    """Largest differences of log-probabilities: choices and continuation tokens (zoo/EXPECTED.md, "Bounds")."""
-
-    scores: float
-
-
 class Plain:
-    """model: whatever AutoModelForCausalLM makes of the folder, in the dtype of its weights."""
+    """model: whatever AutoModelForCausalLM makes of the folder. dtype: "auto" is that of its weights."""
 
-    def __init__(self, folder: Path, adapter: Path | None = None, **options: Any) -> None:
+    def __init__(self, folder: Path, dtype: str = "auto") -> None:
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
 
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         # Mistral 3 has no class of its own for text alone.
         mistral3 = AutoConfig.from_pretrained(folder).model_type == "mistral3"
         auto = AutoModelForImageTextToText if mistral3 else AutoModelForCausalLM
-        self.model = auto.from_pretrained(folder, dtype="auto", **options).eval()
-        if adapter is not None:
-            from peft import PeftModel
-
-            self.model = PeftModel.from_pretrained(self.model, adapter).eval()
+        self.model = auto.from_pretrained(folder, dtype=dtype).eval()
 
     def scores(self, ids: Sequence[int]) -> Any:
         """Log-probabilities after each position, [positions, vocabulary], float32."""
@@ -50,16 +38,8 @@ class Plain:
         return logits.float().log_softmax(-1)
 
     def requests(self) -> list[Request]:
-        """For each text: choices among single tokens, a generation, and continuations of which two begin alike."""
-        made = []
-        tails = [tuple(self.tokenizer(each, add_special_tokens=False).input_ids) for each in CONTINUATIONS]
-        labels = [self.tokenizer(each, add_special_tokens=False).input_ids[-1] for each in ("1", "2", "а", " Я")]
-        choice = MultipleChoice(("1", "2", "а", "Я"), tuple((each,) for each in labels))
-        for text in TEXTS:
-            prompt = tuple(self.tokenizer(text).input_ids)
-            made += [Request(prompt, choice), Request(prompt, Generate(12))]
-            made += [Request(prompt, LogLikelihood(tail)) for tail in tails]
-        return made
+        """See `requests_of`."""
+        return requests_of(self.tokenizer)
 
     def differences(self, requests: Sequence[Request], answers: Sequence[Answer], bound: float) -> list[str]:
         """What is wrong with the answers, in words; empty when all are right within the bound."""
@@ -105,3 +85,16 @@ class Plain:
         listed = self.model.generation_config.eos_token_id
         ids = listed if isinstance(listed, list) else [listed]
         return {token for token in (*ids, self.tokenizer.eos_token_id) if token is not None}
+
+
+def requests_of(tokenizer: Any) -> list[Request]:
+    """For each text: choices among single tokens, a generation, and continuations of which two begin alike."""
+    made = []
+    tails = [tuple(tokenizer(each, add_special_tokens=False).input_ids) for each in CONTINUATIONS]
+    labels = [tokenizer(each, add_special_tokens=False).input_ids[-1] for each in ("1", "2", "а", " Я")]
+    choice = MultipleChoice(("1", "2", "а", "Я"), tuple((each,) for each in labels))
+    for text in TEXTS:
+        prompt = tuple(tokenizer(text).input_ids)
+        made += [Request(prompt, choice), Request(prompt, Generate(12))]
+        made += [Request(prompt, LogLikelihood(tail)) for tail in tails]
+    return made

@@ -1,0 +1,122 @@
+"""From the messages of a task's samples to the requests that ask them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from darumeru.core.message import Message
+from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
+from darumeru.prompts.builder import PromptBuilder
+from darumeru.prompts.choice_tokens import ENDING, RULES, Spelled
+from darumeru.runs.choice_tree import ChoiceTree
+from darumeru.runs.config import AskConfig
+from darumeru.runs.planned import Solver
+from darumeru.tasks.profiles import Profile
+from darumeru.tasks.sample import Sample
+from darumeru.tasks.spec import TaskSpec
+
+Conversation = Sequence[Message]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The requests that ask one sample, and what makes one answer of theirs; None where one request's is its own."""
+
+    requests: tuple[Request, ...]
+    solver: Solver | None = None
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest prompt, with a continuation that is scored after it."""
+        return max(map(_length, self.requests))
+
+
+def _length(request: Request) -> int:
+    kind = request.kind
+    return len(request.prompt) + (len(kind.continuation) if isinstance(kind, LogLikelihood) else 0)
+
+
+class RequestMaker:
+    """Makes the requests of one run: config, prompts of one tokenizer, profile, and the identity that keys carry."""
+
+    def __init__(self, config: AskConfig, builder: PromptBuilder, profile: Profile, identity: str) -> None:
+        self.config = config
+        self.builder = builder
+        self.profile = profile
+        self.identity = identity
+        self._spelled: dict[tuple[str, tuple[str, ...]], Spelled] = {}
+
+    def new_tokens(self, spec: TaskSpec) -> int:
+        """Tokens that an answer may have."""
+        return spec.max_new_tokens + (self.config.thinking_tokens if self._thinks(spec) else 0)
+
+    def _thinks(self, spec: TaskSpec) -> bool:
+        return self.config.thinking and spec.method == "generate"
+
+    def asked(self, spec: TaskSpec, samples: Sequence[Sample], conversations: Sequence[Conversation]) -> list[Asked]:
+        """What asks each of the samples; TaskRefused for a task that cannot be asked with this tokenizer."""
+        rendered = [self._messages(spec, conversation) for conversation in conversations]
+        texts = [self.builder.text(messages) for messages in rendered]
+        if spec.method == "multiple_choice":
+            return self._choices(spec, rendered, texts)
+        kinds: list[Generate | LogLikelihood]
+        if spec.method == "loglikelihood":
+            kinds = [LogLikelihood(tuple(self.builder.tokens(sample.continuation or ""))) for sample in samples]
+        else:
+            kinds = [Generate(self.new_tokens(spec), spec.stop)] * len(texts)
+        prompts = self.builder.ids(texts)
+        return [
+            Asked((self.keyed(Request(tuple(prompt), kind, text, messages)),))
+            for prompt, kind, text, messages in zip(prompts, kinds, texts, rendered, strict=True)
+        ]
+
+    def _messages(self, spec: TaskSpec, conversation: Conversation) -> tuple[Message, ...]:
+        if self._thinks(spec) and conversation[-1].role == "assistant":
+            conversation = conversation[:-1]
+        return self.builder.conversation(conversation)
+
+    def _choices(self, spec: TaskSpec, rendered: Sequence[tuple[Message, ...]], texts: Sequence[str]) -> list[Asked]:
+        if self.builder.tokenizer is None:
+            kind = MultipleChoice(spec.choices, ((),) * len(spec.choices), self.profile.top_k)
+            return [Asked((self.keyed(Request((), kind, *each)),)) for each in zip(texts, rendered, strict=True)]
+        spelled = [self._spellings(spec, text) for text in texts]
+        texts = [text + one.space for text, one in zip(texts, spelled, strict=True)]
+        prompts = self.builder.ids(texts)
+        return [
+            self._choice(spec, one, Request(tuple(prompt), _ANY, text, messages))
+            for one, prompt, text, messages in zip(spelled, prompts, texts, rendered, strict=True)
+        ]
+
+    def _spellings(self, spec: TaskSpec, text: str) -> Spelled:
+        place = text[-ENDING:], spec.choices
+        if place not in self._spelled:
+            self._spelled[place] = RULES[self.profile.choice_rule](self.builder, *place)
+        return self._spelled[place]
+
+    def _choice(self, spec: TaskSpec, spelled: Spelled, request: Request) -> Asked:
+        if spelled.single:
+            ids = tuple(tuple(token for (token,) in spellings) for spellings in spelled.spellings)
+            kind = MultipleChoice(spec.choices, ids, self.profile.top_k)
+            return Asked((self.keyed(replace(request, kind=kind)),))
+        tree = ChoiceTree(spec.choices, spelled.spellings)
+        return Asked(
+            tuple(
+                self.keyed(replace(request, prompt=(*request.prompt, *said), kind=kind))
+                for said, kind in tree.nodes().items()
+            ),
+            tree,
+        )
+
+    def keyed(self, request: Request) -> Request:
+        """The request with the key of its answer in the store: a hash over everything that the answer depends on, its
+        token ids or, where a server makes those, its messages."""
+        kind = {"kind": type(request.kind).__name__, **request.kind.__dict__}
+        asked = request.prompt or [[message.role, message.content] for message in request.messages]
+        content = json.dumps([self.identity, asked, kind], ensure_ascii=False, separators=(",", ":"))
+        return replace(request, key=hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32])
+
+
+_ANY = MultipleChoice((), ())

@@ -1,0 +1,40 @@
+"""Runs of the public command on few samples, for tests of prompts and numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.command import Said, darumeru
+
+# (model, task, more words) -> the sample rows of a new run in `folder`.
+Run = Callable[..., list[dict[str, Any]]]
+
+
+def rows_of(run: Path, task: str) -> list[dict[str, Any]]:
+    text = (run / "samples" / f"{task.replace('/', '__')}.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
+    """`darumeru WORDS`."""
+    return lambda *words: darumeru(capsys, monkeypatch, *map(str, words))
+
+
+@pytest.fixture
+def run_of(command: Callable[..., Said], tmp_path: Path) -> Run:
+    """`darumeru run` of one task with the transformers engine into tmp_path / "run"."""
+
+    def run(model: Path | str, task: str, *more: str) -> list[dict[str, Any]]:
+        words = ("--tasks", task, "--engine", "transformers", "--output", tmp_path / "run", *more)
+        data = () if "--data" in more else ("--data", "bundled")
+        said = command("run", "--model", model, *data, *words)
+        assert said.code == 0, said.err
+        return rows_of(tmp_path / "run", task)
+
+    return run
