@@ -62,7 +62,7 @@ def find_subject(config: RunConfig, today: date) -> Subject:
 
 
 def _server(config: RunConfig, engine: EngineOptions, prompts: PromptOptions) -> Subject:
-    from darumeru.engines.openai_server import served_model
+    from darumeru.engines.openai_engine import served_model
     from darumeru.models.model_files import find_model
 
     files = None
