@@ -18,11 +18,11 @@ import yaml
 
 from darumeru.core.answer import Answer
 from darumeru.core.row import SampleRow
+from darumeru.core.shipped import tasks_folder
 from darumeru.engines.request import Request
 from darumeru.runs import evaluate
 from darumeru.runs.config import RunConfig
 from darumeru.runs.run import Run
-from darumeru.tasks.registry import tasks_folder
 from tests.golden.answering import Answering
 from tests.shared_data import json_lines, shared
 from tests.tiny_models import BOS, make_model
