@@ -21,6 +21,11 @@ class ServerPromptBuilder(PromptBuilder):
         self.template = ChatTemplate(None)
         self.template_hash = hashlib.sha256(f"server:{options.thinking}".encode()).hexdigest()
 
+    # Nobody knows what a server's model does.
+    may_think = True
+    thought_tokens = ()
+    remarks = ()
+
     @property
     def is_chat(self) -> bool:
         return True

@@ -24,7 +24,7 @@ def joined_rows(run: Path, task: StoredTask) -> list[SampleRow]:
 
 
 def _joined(question: StoredQuestion, stored: StoredAnswer, task: StoredTask) -> SampleRow:
-    annotation = annotated(stored.prompt, stored.answer, annotators_of(task.method))
+    annotation = annotated(stored.prompt, stored.answer, annotators_of(task.method), task.asking.get("stop", ()))
     return SampleRow(
         task=stored.task,
         id=stored.id,

@@ -58,6 +58,8 @@ class Session:
         planner = Planner(config, subject.builder, RunSpec(answers).identity, subject.context)
         progress.phase("reading data, building prompts")
         plan = planner.plan(specs, sources)
+        for remark in subject.builder.remarks:
+            progress.note(remark)
         spec = RunSpec({**answers, "num_fewshot": planner.num_fewshot}, _scores(config, plan))
         return Session(config, subject, plan, spec, progress)
 
@@ -129,10 +131,8 @@ class Session:
             engine.close()
 
     def _finish(self) -> Callable[[Answer], Answer]:
-        tokenizer = self.subject.builder.tokenizer
-        if tokenizer is None:
-            return lambda answer: answer
-        return thought_counter(lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True)))
+        builder = self.subject.builder
+        return thought_counter(builder.decode) if builder.tokenizer is not None else lambda answer: answer
 
     def _finished(self, folder: Path) -> Run | None:
         """The folder's run when it is finished and is exactly this one."""
