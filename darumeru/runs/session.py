@@ -29,7 +29,7 @@ from darumeru.runs.score import score_run
 from darumeru.runs.sources import open_sources, split
 from darumeru.runs.spec import RunSpec, differences
 from darumeru.runs.store import SAMPLES, SampleStore
-from darumeru.runs.stored_plan import questions_of, stored_task, write_plan
+from darumeru.runs.stored_plan import StoredPlan, StoredTask
 from darumeru.runs.subject import Subject
 from darumeru.tasks.registry import load_registry
 
@@ -43,6 +43,7 @@ class Session:
     config: AskConfig
     subject: Subject
     plan: Plan
+    stored: StoredPlan
     spec: RunSpec
     progress: Progress = field(default_factory=Silent)
 
@@ -60,8 +61,9 @@ class Session:
         plan = planner.plan(specs, sources)
         for remark in subject.builder.remarks:
             progress.note(remark)
-        spec = RunSpec({**answers, "num_fewshot": planner.num_fewshot}, _scores(config, plan))
-        return Session(config, subject, plan, spec, progress)
+        stored = StoredPlan.of(plan)
+        spec = RunSpec({**answers, "num_fewshot": planner.num_fewshot}, _scores(config, stored.tasks))
+        return Session(config, subject, plan, stored, spec, progress)
 
     def answered_by(self, engine: str, name: str, progress: Progress) -> Session:
         """The same questions to the same model under another name, answered by another engine than was planned."""
@@ -100,7 +102,7 @@ class Session:
             log = SessionLog(folder, {**self._about(), **(about or {})}, earlier, self._free())
             failures = Failures()
             try:
-                write_plan(folder, self.plan)
+                self.stored.write(folder)
                 log.write("running", to_ask=len(pending))
                 if pending:
                     failures = self._ask(folder, pending, store, load)
@@ -228,9 +230,8 @@ def _answers(config: AskConfig, subject: Subject) -> dict[str, Any]:
     }
 
 
-def _scores(config: AskConfig, plan: Plan) -> dict[str, Any]:
+def _scores(config: AskConfig, stored: Sequence[StoredTask]) -> dict[str, Any]:
     """RunSpec.scores."""
-    stored = [stored_task(task, questions_of(task)) for task in plan.tasks]
     return {
         **dict(of_effect(config, Effect.SCORES)),
         "definitions": {task.name: task.definition for task in stored},

@@ -105,15 +105,24 @@ def questions_of(task: PlannedTask) -> list[StoredQuestion]:
     ]
 
 
-def write_plan(run: Path, plan: Plan) -> list[StoredTask]:
-    """Write RUN/plan.json and RUN/questions/; returns the tasks as stored."""
-    tasks = []
-    for task in plan.tasks:
-        questions = questions_of(task)
-        tasks.append(stored_task(task, questions))
-        write_questions(run, task.spec.name, questions)
-    write_tasks(run, tasks)
-    return tasks
+@dataclass(frozen=True)
+class StoredPlan:
+    """The tasks of a plan as they are stored, each with its questions."""
+
+    tasks: tuple[StoredTask, ...]
+    questions: tuple[Sequence[StoredQuestion], ...]
+
+    @staticmethod
+    def of(plan: Plan) -> StoredPlan:
+        """A plan as it is stored."""
+        questions = tuple(questions_of(task) for task in plan.tasks)
+        return StoredPlan(tuple(map(stored_task, plan.tasks, questions)), questions)
+
+    def write(self, run: Path) -> None:
+        """Write RUN/plan.json and RUN/questions/."""
+        for task, questions in zip(self.tasks, self.questions, strict=True):
+            write_questions(run, task.name, questions)
+        write_tasks(run, self.tasks)
 
 
 def write_questions(run: Path, task: str, questions: Sequence[StoredQuestion]) -> None:
