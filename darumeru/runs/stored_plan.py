@@ -10,6 +10,7 @@ from typing import Any
 
 from darumeru.core.errors import UserError
 from darumeru.core.files import content_hash, json_line, write_atomically
+from darumeru.runs.annotate import annotators_of
 from darumeru.runs.planned import Plan, PlannedTask
 from darumeru.runs.store import task_file
 from darumeru.tasks.spec import TaskSpec
@@ -41,6 +42,7 @@ class StoredTask:
     method: str
     metrics: tuple[str, ...]
     score: tuple[str, ...]
+    annotators: tuple[str, ...]
     language: str
     leaderboard: bool
     definition: str
@@ -73,6 +75,7 @@ def definition_of(spec: TaskSpec) -> dict[str, Any]:
         "method": spec.method,
         "metrics": spec.metrics,
         "score": spec.score,
+        "annotators": annotators_of(spec.method, spec.annotators),
         "language": spec.language,
         "leaderboard": spec.leaderboard,
         "definition": content_hash([spec.asking(), spec.scoring()]),
@@ -151,7 +154,7 @@ def read_plan(run: Path) -> list[StoredTask]:
 
 
 def _task(values: Mapping[str, Any]) -> StoredTask:
-    lists = {name: tuple(map(str, values[name])) for name in ("metrics", "score", "too_long")}
+    lists = {name: tuple(map(str, values[name])) for name in ("metrics", "score", "annotators", "too_long")}
     return StoredTask(**{**values, **lists})
 
 
