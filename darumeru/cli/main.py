@@ -14,6 +14,7 @@ import typer
 
 from darumeru.core.errors import RunFailed, UserError
 from darumeru.core.registry import Registry, say_plainly
+from darumeru.core.terminal import safe_streams
 
 # The harness's own verbs in the order of the help text, one module each; plugins bring theirs behind the entry points
 # `darumeru.commands`: a function that is given the Typer application.
@@ -52,7 +53,12 @@ def application() -> typer.Typer:
 
 
 def main() -> None:
-    """Entry point of the console script; also the owner that engine child processes watch."""
+    """Entry point of the console script."""
+    with safe_streams():
+        _main()
+
+
+def _main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("DARUMERU_OWNER_PID", str(os.getpid()))
     say_plainly()

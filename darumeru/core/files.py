@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
+
+# Outside of ASCII's controls, which JSON escapes by itself.
+_STEERING = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -27,8 +31,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def to_json(value: Any) -> str:
-    """JSON for people: indented, Cyrillic as it is; NaN and infinity are refused."""
-    return json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    """JSON for people: indented, Cyrillic as it is, what steers a terminal and lone surrogates as escapes; NaN and
+    infinity are refused."""
+    text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
 
 
 def json_line(value: Any) -> str:

@@ -218,12 +218,12 @@ def _answers(config: AskConfig, subject: Subject) -> dict[str, Any]:
     free = free_arguments(subject.engine)
     shown = subject.builder.options.date if subject.builder.template.prints_date else None
     return {
+        **dict(of_effect(config, Effect.ANSWERS)),
         **subject.identity,
         "engine": subject.engine,
         "dtype": subject.options.dtype,
         "engine_args": redacted({key: one for key, one in subject.options.extra.items() if key not in free}),
         "template": subject.builder.template_hash,
-        **{name: value for name, value in of_effect(config, Effect.ANSWERS) if name != "engine_args"},
         "date": shown and shown.isoformat(),
     }
 
