@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from darumeru.core.answer import Answer
+from darumeru.core.answer import Answer, fault
 from darumeru.core.row import StoredAnswer
 from darumeru.engines.protocol import Engine, EngineDied
 from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
@@ -131,11 +131,14 @@ def stream(
                 for index, answer in answers:
                     one, request = asked[index]
                     task = one.planned.sample.task
-                    if answer.error is None:
+                    error = answer.error
+                    if error is None and (wrong := fault(answer)):
+                        error = f"the {engine.name} engine gave no answer: {wrong}"
+                    if error is None:
                         sort(one, one.take(request, finish(answer)))
                         continue
                     errors[task] += 1
-                    failures.setdefault(task, answer.error)
+                    failures.setdefault(task, error)
                     progress.advance(task)
     except EngineDied as death:
         return Failures(_counted(failures, errors), str(death))
@@ -148,5 +151,9 @@ def _answers(engine: Engine, requests: Sequence[Request]) -> Any:
 
 def _counted(failures: Mapping[str, str], errors: Mapping[str, int]) -> dict[str, str]:
     return {
-        task: f"{errors[task]} samples failed: {text}" if task in errors else text for task, text in failures.items()
+        task: f"{_samples(errors[task])} failed: {text}" if task in errors else text for task, text in failures.items()
     }
+
+
+def _samples(count: int) -> str:
+    return "1 sample" if count == 1 else f"{count} samples"

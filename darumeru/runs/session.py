@@ -102,7 +102,9 @@ class Session:
                 log.write("running", to_ask=len(pending))
                 if pending:
                     failures = self._ask(folder, pending, store, load)
-            except BaseException:
+            except BaseException as error:
+                answered = len(self.plan.planned) - len(pending) + store.answered
+                error.add_note(f"{answered} of {len(self.plan.planned)} answers are stored")
                 log.write("interrupted")
                 raise
             manifest = log.write("interrupted" if failures.died else "finished")
