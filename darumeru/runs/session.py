@@ -108,7 +108,9 @@ class Session:
                 log.write("running", to_ask=len(pending))
                 if pending:
                     failures = self._ask(folder, pending, store, load)
-            except BaseException:
+            except BaseException as error:
+                answered = len(self.plan.planned) - len(pending) + store.answered
+                error.add_note(f"{answered} of {len(self.plan.planned)} answers are stored")
                 log.write("interrupted")
                 raise
             manifest = log.write("interrupted" if failures.died else "finished")
@@ -222,12 +224,12 @@ def _answers(config: AskConfig, subject: Subject) -> dict[str, Any]:
     free = free_arguments(subject.engine)
     shown = subject.builder.options.date if subject.builder.template.prints_date else None
     return {
+        **dict(of_effect(config, Effect.ANSWERS)),
         **subject.identity,
         "engine": subject.engine,
         "dtype": subject.options.dtype,
         "engine_args": redacted({key: one for key, one in subject.options.extra.items() if key not in free}),
         "template": subject.builder.template_hash,
-        **{name: value for name, value in of_effect(config, Effect.ANSWERS) if name != "engine_args"},
         "date": shown and shown.isoformat(),
     }
 
