@@ -43,6 +43,7 @@ def list_tasks(
         return
     from darumeru.core.errors import UserError
     from darumeru.tasks.registry import load_registry
+    from darumeru.tasks.suites import PREFIX
 
     if source != "darumeru":
         raise UserError(f"unknown source `{source}`", "--source", "known: darumeru, lm-eval")
@@ -72,6 +73,8 @@ def list_tasks(
     console.print(
         table, "* not among the 17 of Micro-Avg. Groups and globs select tasks too: --tasks DaruMERA,'darumeru/cp_*'"
     )
+    for name, suite in registry.suites.items():
+        console.print(f"--tasks {PREFIX}{name}: {suite.head.description}", soft_wrap=True)
 
 
 def show(

@@ -79,6 +79,12 @@ class TaskSpec:
     annotators: Annotated[
         tuple[str, ...], Option("What parses a raw answer before metrics read it, one after the other.", SCORES)
     ] = ()
+    prompt_limit: Annotated[
+        int | None, Option("Tokens that a prompt may have; the answer's come beside them.", ANSWERS, least=16)
+    ] = None
+    num_fewshot: Annotated[
+        int | None, Option("Examples before each question, whatever the run says.", ANSWERS, least=0)
+    ] = None
     options: Annotated[Mapping[str, Any], Option("Settings of the format.", ANSWERS)] = field(default_factory=dict)
     differs: Annotated[
         tuple[str, ...], Option("Sentences on where this task departs from its published program.", NOTHING)
@@ -102,7 +108,10 @@ class TaskSpec:
         values["source"].pop("revision")
         if not values["source"]["configs"]:
             values["source"].pop("configs")
-        return {one.name: values[one.name] for one in declared(TaskSpec) if one.option.effect is effect}
+        # What a task leaves to the run is no part of its definition.
+        later = {name for name in ("prompt_limit", "num_fewshot") if values[name] is None}
+        names = [one.name for one in declared(TaskSpec) if one.option.effect is effect and one.name not in later]
+        return {name: values[name] for name in names}
 
 
 def parse_spec(file: YamlFile, profile: str) -> TaskSpec:

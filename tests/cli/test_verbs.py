@@ -74,7 +74,7 @@ def test_tasks_are_listed_for_people_and_machines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = json.loads(darumeru(capsys, monkeypatch, "tasks", "list", "--json").out)
-    assert len(listed) == 23 and sum(task["leaderboard"] for task in listed) == 17
+    assert len(listed) == 83 and sum(task["leaderboard"] for task in listed) == 17
     text = darumeru(capsys, monkeypatch, "tasks", "list").out
     assert all(task["name"] in text for task in listed)
     english = json.loads(darumeru(capsys, monkeypatch, "tasks", "list", "--json", "--language", "en").out)
