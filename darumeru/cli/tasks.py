@@ -64,11 +64,13 @@ def list_tasks(
     table = Table(box=None, pad_edge=False, header_style="bold")
     console = terminal()
     wide = console.width >= WIDE
-    for name in ("task", "group", "method", "score", "what it asks")[: 5 if wide else 4]:
+    shown = [spec.name if spec.leaderboard else f"{spec.name} *" for spec in specs]
+    # Names are for copying: a narrow terminal cuts other columns first.
+    table.add_column("task", no_wrap=True, min_width=max(map(len, shown), default=4))
+    for name in ("group", "method", "score", "what it asks")[: 4 if wide else 3]:
         table.add_column(name, no_wrap=name != "what it asks")
-    for spec in specs:
-        shown = spec.name if spec.leaderboard else f"{spec.name} *"
-        cells = (shown, spec.group, spec.method, " + ".join(spec.score), spec.description)
+    for name, spec in zip(shown, specs, strict=True):
+        cells = (name, spec.group, spec.method, " + ".join(spec.score), spec.description)
         table.add_row(*cells[: len(table.columns)])
     console.print(
         table, "* not among the 17 of Micro-Avg. Groups and globs select tasks too: --tasks DaruMERA,'darumeru/cp_*'"

@@ -190,7 +190,8 @@ def test_names_that_differ_in_a_sign_are_three_tasks() -> None:
 def test_a_definition_is_what_asks_and_what_scores() -> None:
     spec = load_registry().specs["darumeru/rcb"]
     assert not set(spec.asking()) & set(spec.scoring()) - {"options"}
-    assert set(spec.definition()) == {f.name for f in fields(spec)} - {"name", "description", "differs"}
+    left = {"prompt_limit", "num_fewshot"}  # to the run, unless a task says otherwise
+    assert set(spec.definition()) == {f.name for f in fields(spec)} - {"name", "description", "differs"} - left
     assert json.loads(json.dumps(spec.definition())) == spec.definition()
     other = replace(spec, metrics=("acc",), description="other", most_records=3)
     assert spec.asking() == other.asking() and spec.scoring() != other.scoring()
@@ -268,3 +269,11 @@ def test_two_tasks_of_one_name_are_an_error(tmp_path: Path) -> None:
 def test_an_included_task_is_selected_like_any_other(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(GOOD)
     assert load_registry(include=[str(tmp_path)]).select(["Mine"])[0].name == "mine/task"
+
+
+def test_what_a_task_leaves_to_the_run_is_no_part_of_its_definition() -> None:
+    spec = load_registry().specs["darumeru/rcb"]
+    own = replace(spec, num_fewshot=3, prompt_limit=4000)
+    assert own.asking() == {**spec.asking(), "num_fewshot": 3, "prompt_limit": 4000}
+    joined = replace(spec, source=replace(spec.source, config=None, configs=("one", "two")))
+    assert joined.asking()["source"]["configs"] == ["one", "two"] and "configs" not in spec.asking()["source"]
