@@ -23,6 +23,7 @@ from darumeru.runs.store import SAMPLES, task_file
 from darumeru.runs.stored_plan import PLAN, QUESTIONS, StoredTask, read_plan
 from darumeru.runs.stored_statistics import STATISTICS, write_statistics
 from darumeru.tasks.registry import LEADERBOARD_GROUPS
+from darumeru.tasks.suites import CATEGORIES
 
 RESULTS = "results.json"
 BENCHMARK_TASKS = 17
@@ -192,6 +193,10 @@ def _groups(scored: Mapping[str, TaskScore], spread: Mapping[str, _Resampled]) -
             result[group] = _mean(names, scored, spread)
         elif names:
             result[group] = Score(None, reason=f"{len(names)} of the group's {size} tasks were run")
+    for category in CATEGORIES:
+        names = [name for name, task in scored.items() if task.group == category]
+        if names:
+            result[category] = _mean(names, scored, spread)
     return result
 
 

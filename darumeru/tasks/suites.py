@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from darumeru.core.errors import UserError, near_names
 from darumeru.core.fields import checked_fields
@@ -18,14 +18,17 @@ from darumeru.tasks.spec import TaskSpec
 
 PREFIX = "suite:"
 FOLDER = "suites"
+Category = Literal["Knowledge", "Skills", "RAG", "IFEval", "Long"]
+CATEGORIES: tuple[str, ...] = get_args(Category)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Tasks that are asked alike. What is None stays as in the task. suffix: added to their names. differs: added to
-    their sentences."""
+    """Tasks that are asked alike. What is None stays as in the task. category: their group, with whose others they are
+    averaged. suffix: added to their names. differs: added to their sentences."""
 
     tasks: tuple[str, ...]
+    category: Category
     num_fewshot: Annotated[int | None, Option("As in a task.", Effect.ANSWERS, least=0)] = None
     prompt_limit: Annotated[int | None, Option("As in a task.", Effect.ANSWERS, least=16)] = None
     most_records: Annotated[int | None, Option("As in a task.", Effect.SCORES, least=1)] = None
@@ -64,7 +67,8 @@ def _with(spec: TaskSpec, part: Part, differs: Sequence[str]) -> TaskSpec:
     settings = {name: value for name, value in given.items() if value is not None}
     name = f"{spec.name}_{part.suffix}" if part.suffix else spec.name
     # Two settings of a task must not pass for one of the 17 of Micro-Avg, which have the run's own settings.
-    return replace(spec, name=name, leaderboard=False, differs=(*spec.differs, *part.differs, *differs), **settings)
+    said = (*spec.differs, *part.differs, *differs)
+    return replace(spec, name=name, group=part.category, leaderboard=False, differs=said, **settings)
 
 
 def read_suites(folder: Path) -> dict[str, Suite]:

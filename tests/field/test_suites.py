@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from darumeru.core.errors import UserError
+from darumeru.leaderboard.aggregate import make_aggregate
 from darumeru.prompts.builder import PromptBuilder, load_tokenizer
 from darumeru.runs.config import RunConfig
 from darumeru.runs.plan import Planner
@@ -16,7 +18,7 @@ from darumeru.tasks.records import load_split
 from darumeru.tasks.registry import load_registry
 from darumeru.tasks.spec import TaskSpec
 from darumeru.tasks.suites import read_suites
-from tests.shared_data import ROOT, shared
+from tests.shared_data import ROOT, json_lines, shared
 
 FIELD = [spec for spec in load_registry().specs.values() if spec.group.startswith("ruField")]
 
@@ -45,15 +47,41 @@ def test_a_suite_is_the_authors_configuration(suite: str, column: str) -> None:
     assert not any(spec.leaderboard for spec in specs)
 
 
+def test_a_suites_categories_are_the_authors() -> None:
+    with shared("field", "benchmarks.csv").open(encoding="utf-8") as lines:
+        right = Counter(row["category"] for row in csv.DictReader(lines))
+    assert Counter(spec.group for spec in load_registry().select(["suite:instruct"])) == right
+
+
+def test_the_mean_of_categories_is_the_authors_board() -> None:
+    """Boards of the authors' program: the unweighted mean of category means, of scores rounded to three decimals."""
+    with shared("field", "benchmarks.csv").open(encoding="utf-8") as lines:
+        categories = {row["run_name"]: row["category"] for row in csv.DictReader(lines)}
+    boards = [one for one in json_lines(shared("field", "parity", "boards.jsonl")) if one["by_category"]]
+    for board in boards:
+        for line in board["table"][2:]:
+            name, mean, *_ = (cell.strip() for cell in line.strip("|").split("|"))
+            scores = {task: float(text.split()[0]) for task, text in board["scores"][name].items()}
+            groups = {task: categories.get(task, "Other") for task in scores}
+            weights = make_aggregate("groups", groups, {}).weights
+            found = sum(weights[task] * score for task, score in scores.items())
+            assert found == pytest.approx(float(mean.split()[0]), abs=1e-3)
+    assert len(boards) == 5
+
+
 def test_a_suite_that_is_wrong_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean suite:balanced"):
         load_registry().select(["suite:balance"])
     folder = tmp_path / "suites"
     folder.mkdir()
-    (folder / "mine.yaml").write_text("name: mine\ndescription: d\nparts:\n- {tasks: [darumeru/parsu], shots: 3}\n")
+    (folder / "mine.yaml").write_text(
+        "name: mine\ndescription: d\nparts:\n- {tasks: [darumeru/parsu], category: Long, shots: 3}\n"
+    )
     with pytest.raises(UserError, match=r"mine.yaml:4: a part of the suite has no field `shots`|parameter `shots`"):
         read_suites(tmp_path)
-    (folder / "mine.yaml").write_text("name: mine\ndescription: d\nparts:\n- {tasks: [darumeru/parsu]}\n")
+    (folder / "mine.yaml").write_text(
+        "name: mine\ndescription: d\nparts:\n- {tasks: [darumeru/parsu], category: Long}\n"
+    )
     with pytest.raises(UserError, match="`darumeru/parsu`, which is not known; did you mean darumeru/parus"):
         list(read_suites(tmp_path)["mine"].specs(load_registry().specs))
 
