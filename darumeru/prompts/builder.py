@@ -135,7 +135,8 @@ class PromptBuilder:
     @cached_property
     def adds_leading_space(self) -> bool:
         """Whether the tokenizer itself puts a space before a text: found by encoding one letter."""
-        first = self.tokenizer.convert_ids_to_tokens(self.tokens("a")[:1])
+        ids = self.tokens("a")[:1]
+        first = self.tokenizer.convert_ids_to_tokens(ids)
         return bool(first) and str(first[0]).startswith(SPACES)
 
     def answers(self, conversations: Sequence[Sequence[Message]]) -> list[Opened]:
