@@ -56,11 +56,12 @@ def list_tasks(
             )
         )
         return
-    from rich.console import Console
     from rich.table import Table
 
+    from darumeru.core.terminal import terminal
+
     table = Table(box=None, pad_edge=False, header_style="bold")
-    console = Console()
+    console = terminal()
     wide = console.width >= WIDE
     for name in ("task", "group", "method", "score", "what it asks")[: 5 if wide else 4]:
         table.add_column(name, no_wrap=name != "what it asks")

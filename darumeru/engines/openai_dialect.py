@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,6 +15,7 @@ from darumeru.engines.request import Request
 TOP = (128, 50, 20, 10, 5, 1)
 # Rounding can carry the log-probability of a certain token a little above zero.
 ROUNDING = 1e-4
+LOWEST = -1e30
 
 
 class Dialect(Protocol):
@@ -81,7 +81,7 @@ def unusable(server: Server, what: str, error: RefusedError, otherwise: str) -> 
 
 def logprob(value: Any) -> float:
     """A log-probability; RefusedError when it is none."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value <= ROUNDING:
+    if isinstance(value, int | float) and not isinstance(value, bool) and LOWEST <= value <= ROUNDING:
         return float(value)
     raise RefusedError(f"the answer has the log-probability `{str(value)[:80]}`")
 

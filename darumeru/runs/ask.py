@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from darumeru.core.answer import Answer
+from darumeru.core.answer import Answer, fault
 from darumeru.core.row import StoredAnswer
 from darumeru.engines.protocol import Engine, EngineDied
 from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
@@ -135,10 +135,13 @@ def stream(
                 for index, answer in answers:
                     one, request = asked[index]
                     sample = one.planned.sample
-                    if answer.error is None:
+                    error = answer.error
+                    if error is None and (wrong := fault(answer)):
+                        error = f"the {engine.name} engine gave no answer: {wrong}"
+                    if error is None:
                         sort(one, one.take(request, finish(answer)))
                         continue
-                    failures.setdefault(sample.task, answer.error)
+                    failures.setdefault(sample.task, error)
                     failed = errors.setdefault(sample.task, set())
                     if sample.id not in failed:
                         failed.add(sample.id)
@@ -154,6 +157,10 @@ def _answers(engine: Engine, requests: Sequence[Request]) -> Any:
 
 def _counted(failures: Mapping[str, str], errors: Mapping[str, set[str]]) -> dict[str, str]:
     return {
-        task: f"{len(errors[task])} samples failed: {text}" if task in errors else text
+        task: f"{_samples(len(errors[task]))} failed: {text}" if task in errors else text
         for task, text in failures.items()
     }
+
+
+def _samples(count: int) -> str:
+    return "1 sample" if count == 1 else f"{count} samples"

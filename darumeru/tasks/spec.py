@@ -73,6 +73,9 @@ class TaskSpec:
     thinking_tokens: Annotated[
         int | None, Option("Token budget of thoughts when the task needs another than the run's.", ANSWERS, least=1)
     ] = None
+    annotators: Annotated[
+        tuple[str, ...], Option("What parses a raw answer before metrics read it, one after the other.", SCORES)
+    ] = ()
     options: Annotated[Mapping[str, Any], Option("Settings of the format.", ANSWERS)] = field(default_factory=dict)
     differs: Annotated[
         tuple[str, ...], Option("Sentences on where this task departs from its published program.", NOTHING)
