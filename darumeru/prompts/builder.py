@@ -126,7 +126,8 @@ class PromptBuilder:
         start = 0
         while start < len(ids) and ids[start] == bos:
             start += 1
-        return [bos, *ids[start:]] if start or self._adds_bos else ids
+        wanted = self._adds_bos or (self.template.plain.bos and not self.is_chat)
+        return [bos, *ids[start:]] if start or wanted else ids
 
     @cached_property
     def _adds_bos(self) -> bool:

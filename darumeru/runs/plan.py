@@ -42,7 +42,8 @@ class Planner:
         self.config = config
         self.context = context
         self.profile: Profile = profile_named(config.profile)
-        self.builder = builder.in_format(FORMATS[self.profile.plain_format])
+        plain = replace(FORMATS[self.profile.plain_format], bos=self.profile.plain_bos)
+        self.builder = builder.in_format(plain)
         self.requests = RequestMaker(config, self.builder, self.profile, identity)
         self._splits: dict[tuple[Any, ...], Split] = {}
 
