@@ -76,6 +76,7 @@ def test_stops_apply_to_what_follows_the_thoughts() -> None:
         ("gemma4-wrapper", "<|channel>thought\nмысль<channel|>Иван", "Иван"),
         ("qwen3-tied-thinking", "<think>\nмысль\n</think>\n\nИван", "Иван"),
         ("llama-fp32-chatml", "Иван", "Иван"),
+        ("mistral-tekken-only", "Иван", "Иван"),
     ],
 )
 def test_marks_that_are_special_tokens_survive_decoding(name: str, text: str, kept: str) -> None:
