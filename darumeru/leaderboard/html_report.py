@@ -79,6 +79,7 @@ def render(run: Run, samples: Samples, points: Sequence[Point] = ()) -> str:
         micro=results.micro_avg,
         digits=partial(_digits, results),
         groups=_by_group(results),
+        rates=_rates(results),
         bars=_bars(results),
         radar=_radar(results),
         curve=learning_curve(points),
@@ -106,6 +107,12 @@ def _by_group(results: Results) -> list[tuple[str, Score, list[TaskScore]]]:
     for task in results.tasks.values():
         groups.setdefault(task.group, []).append(task)
     return [(name, results.groups.get(name, Score(None)), tasks) for name, tasks in groups.items()]
+
+
+def _rates(results: Results) -> list[str]:
+    """The shares that are shown of each task; thoughts that were cut off only where there are any."""
+    thought = any(task.rates.get("still_thinking") for task in results.tasks.values())
+    return ["unparsed", "empty", *(["still_thinking"] if thought else []), "truncated", "too_long"]
 
 
 def _bars(results: Results) -> str:
