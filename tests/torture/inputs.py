@@ -109,7 +109,7 @@ WORDS: tuple[tuple[str, ...], ...] = (
     ("--num-fewshot", "-1"), ("--max-length", "0"), ("--max-length", "9" * 5000), ("--resamples", "-5"),
     ("--engine", "vlm"), ("--engine-args", "{"), ("--engine-args", "[" * 10_000), ("--engine-args", "[]"),
     ("--engine-args", '{"a": NaN}'), ("--date", "yesterday"), ("--date", "2026-02-30"), ("--profile", "x"),
-    ("--tasks", ""), ("--tasks", "nobody/nothing"), ("--tasks", "../../x"), ("--tasks", "lm_eval:none_such"),
+    ("--tasks", "nobody/nothing"), ("--tasks", "../../x"), ("--tasks", "lm_eval:none_such"),
     ("--include", "/nowhere"), ("--include", "/dev/null"), ("--chat-template", "/nowhere"), ("--data", "/nowhere"),
     ("--revision", "abc"), ("--lora", "/nowhere"), ("--tokenizer", "/nowhere"), ("--dtype", "float8"),
     ("--batch-size", "0"), ("--data-parallel", "0"), ("--output", "/proc/x"), ("--output", "/dev/null/x"),
