@@ -11,6 +11,7 @@ from typing import Any
 from darumeru.core.errors import UserError
 from darumeru.core.files import content_hash, json_line, write_atomically
 from darumeru.core.shapes import check_shape
+from darumeru.runs.annotate import annotators_of
 from darumeru.runs.planned import Plan, PlannedTask
 from darumeru.runs.store import task_file
 from darumeru.tasks.spec import TaskSpec
@@ -25,6 +26,7 @@ _TASK = {
     "method": str,
     "metrics": list,
     "score": list,
+    "annotators": list,
     "language": str,
     "leaderboard": bool,
     "definition": str,
@@ -62,6 +64,7 @@ class StoredTask:
     method: str
     metrics: tuple[str, ...]
     score: tuple[str, ...]
+    annotators: tuple[str, ...]
     language: str
     leaderboard: bool
     definition: str
@@ -94,6 +97,7 @@ def definition_of(spec: TaskSpec) -> dict[str, Any]:
         "method": spec.method,
         "metrics": spec.metrics,
         "score": spec.score,
+        "annotators": annotators_of(spec.method, spec.annotators),
         "language": spec.language,
         "leaderboard": spec.leaderboard,
         "definition": content_hash([spec.asking(), spec.scoring()]),
@@ -126,15 +130,24 @@ def questions_of(task: PlannedTask) -> list[StoredQuestion]:
     ]
 
 
-def write_plan(run: Path, plan: Plan) -> list[StoredTask]:
-    """Write RUN/plan.json and RUN/questions/; returns the tasks as stored."""
-    tasks = []
-    for task in plan.tasks:
-        questions = questions_of(task)
-        tasks.append(stored_task(task, questions))
-        write_questions(run, task.spec.name, questions)
-    write_tasks(run, tasks)
-    return tasks
+@dataclass(frozen=True)
+class StoredPlan:
+    """The tasks of a plan as they are stored, each with its questions."""
+
+    tasks: tuple[StoredTask, ...]
+    questions: tuple[Sequence[StoredQuestion], ...]
+
+    @staticmethod
+    def of(plan: Plan) -> StoredPlan:
+        """A plan as it is stored."""
+        questions = tuple(questions_of(task) for task in plan.tasks)
+        return StoredPlan(tuple(map(stored_task, plan.tasks, questions)), questions)
+
+    def write(self, run: Path) -> None:
+        """Write RUN/plan.json and RUN/questions/."""
+        for task, questions in zip(self.tasks, self.questions, strict=True):
+            write_questions(run, task.name, questions)
+        write_tasks(run, self.tasks)
 
 
 def write_questions(run: Path, task: str, questions: Sequence[StoredQuestion]) -> None:
@@ -164,7 +177,7 @@ def read_plan(run: Path) -> list[StoredTask]:
 
 def _task(values: Mapping[str, Any]) -> StoredTask:
     check_shape(values, _TASK)
-    lists = {name: tuple(map(str, values[name])) for name in ("metrics", "score", "too_long")}
+    lists = {name: tuple(map(str, values[name])) for name in ("metrics", "score", "annotators", "too_long")}
     return StoredTask(**{**values, **lists})
 
 

@@ -72,13 +72,16 @@ def train(
     coverage: Annotated[
         float, typer.Option(min=0.5, max=1.0, help="Share of characters that get tokens of their own.")
     ] = 0.9995,
+    seeds: Annotated[int, typer.Option(min=1000, help="Candidates that unigram chooses from.")] = 100_000,
     field: Field = "text",
 ) -> None:
     from lep_plugins.vocabulary.steps import VocabBpe, VocabUnigram
 
-    made = {"bpe": VocabBpe, "unigram": VocabUnigram}[_choice("--scheme", scheme, ("bpe", "unigram"))]
+    unigram = _choice("--scheme", scheme, ("bpe", "unigram")) == "unigram"
     chosen: Any = _choice("--normalization", normalization, ("NFKC", "NFC", "none"))
-    _make(made(_names(corpus), field=field, size=size, normalization=chosen, coverage=coverage), model, output)
+    shared: Any = {"field": field, "size": size, "normalization": chosen, "coverage": coverage}
+    step = VocabUnigram(_names(corpus), seeds=seeds, **shared) if unigram else VocabBpe(_names(corpus), **shared)
+    _make(step, model, output)
 
 
 def extend(
