@@ -44,15 +44,16 @@ def write_report(
     curve: str | Path | None = None,
     tokenizer: str | None = None,
     unfinished: bool = False,
+    force: bool = False,
 ) -> Written:
-    """Write the report of a run folder, over an earlier one.
+    """Write the report of a run folder, over an earlier one (force: over any page).
 
     curve: the file with the learning curve; default RUN/curve.jsonl, when there is one. tokenizer: folder or Hub id of
     the run's tokenizer, for the colours of tokens; default the folder named in the manifest. unfinished: accept a run
     that was interrupted, and say so. Raises UserError for a run that cannot be trusted or an output that cannot be
     written, before the samples are read.
     """
-    path = check_output(Path(output), new_folder=False)
+    path = check_output(Path(output), new_folder=False, force=force)
     found = load_run(run, finished=not unfinished, check_samples=True)
     points = _curve(found.path, curve)
     chosen = run_tokenizer(found.results.manifest, tokenizer)

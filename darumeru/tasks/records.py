@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from darumeru.core.errors import UserError, near_names
+from darumeru.core.terminal import one_line
+from darumeru.tasks.hub import hub_access
 from darumeru.tasks.spec import RecordSource
 
 SUFFIXES = (".jsonl", ".parquet")
@@ -126,9 +128,22 @@ def _jsonl(content: bytes, shown: str) -> Iterator[Record]:
             raise UserError("is not UTF-8", where) from error
         except ValueError as error:
             raise UserError(f"is not JSON: {error}", where) from error
+        except RecursionError as error:
+            raise UserError("is nested too deeply", where) from error
         if not isinstance(values, dict):
             raise UserError("a record must be a JSON object", where)
+        if b"\\ud" in line.lower():
+            _check_texts(values, where)
         yield Record(values, where)
+
+
+def _check_texts(values: Mapping[str, Any], where: str) -> None:
+    """JSON can hold half a character ("\\ud800"), a tokenizer cannot."""
+    for name, value in values.items():
+        try:
+            json.dumps([name, value], ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"`{one_line(name)}` holds half a character (a lone surrogate)", where) from error
 
 
 def _parquet(path: Path, shown: str) -> Iterator[Record]:
@@ -156,7 +171,8 @@ def _from_hub(source: RecordSource, split: str) -> Split:
     name = source.repository + (f"/{source.config}" if source.config else "")
     offline = "use `--data bundled`, or `darumeru fetch` on a machine with network and `--data DIR`"
     try:
-        table = datasets.load_dataset(source.repository, source.config, split=split, revision=source.revision)
+        with hub_access():
+            table = datasets.load_dataset(source.repository, source.config, split=split, revision=source.revision)
     except RepositoryNotFoundError as error:
         raise UserError(
             "no such data set on the Hub, or no access to it", name, "log in with `hf auth login`"
