@@ -12,7 +12,7 @@ from darumeru.training.config import LiveOptions
 
 
 class DarumeruArgs(BaseModel):
-    """What axolotl's config file takes in addition: the fields of DarumeruCallback, those of LiveOptions under `live`."""
+    """What axolotl's config takes in addition: fields of DarumeruCallback, those of LiveOptions under `live`."""
 
     darumeru: dict[str, Any] = Field(default_factory=dict)
 
