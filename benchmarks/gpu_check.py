@@ -1,10 +1,11 @@
 """What needs a GPU and is not run elsewhere, within 6 minutes: needs torch and transformers, and uses no vLLM.
 
-    python -m benchmarks.gpu_check
+    python -m pip install --no-deps --no-build-isolation -e . && python -m benchmarks.gpu_check
 
 Answers of a model in bf16, fp16 and float32 on the GPU against those of the CPU in float32; the types that autocast
-computes in; a short training by transformers' Trainer under bf16, scored while it runs with its loss curve compared with
-one that is not; memory that evaluations leave behind; what one costs. One table; without a GPU it says so and ends well.
+computes in; a short training by transformers' Trainer under bf16, scored while it runs, its loss curve against that of
+the same training without; memory that evaluations leave behind; what one costs. One table. Without a GPU it says so and
+ends well.
 """
 
 from __future__ import annotations
