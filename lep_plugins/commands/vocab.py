@@ -72,13 +72,16 @@ def train(
     coverage: Annotated[
         float, typer.Option(min=0.5, max=1.0, help="Share of characters that get tokens of their own.")
     ] = 0.9995,
+    seeds: Annotated[int, typer.Option(min=1000, help="Candidates that unigram chooses from.")] = 100_000,
     field: Field = "text",
 ) -> None:
     from lep_plugins.vocabulary.steps import VocabBpe, VocabUnigram
 
-    made = {"bpe": VocabBpe, "unigram": VocabUnigram}[_choice("--scheme", scheme, ("bpe", "unigram"))]
+    unigram = _choice("--scheme", scheme, ("bpe", "unigram")) == "unigram"
     chosen: Any = _choice("--normalization", normalization, ("NFKC", "NFC", "none"))
-    _make(made(_names(corpus), field=field, size=size, normalization=chosen, coverage=coverage), model, output)
+    shared: Any = {"field": field, "size": size, "normalization": chosen, "coverage": coverage}
+    step = VocabUnigram(_names(corpus), seeds=seeds, **shared) if unigram else VocabBpe(_names(corpus), **shared)
+    _make(step, model, output)
 
 
 def extend(
@@ -175,8 +178,9 @@ def stats(
 
 
 def _print_stats(rows: list[TokenizerStats]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from darumeru.core.terminal import terminal
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("tokenizer", overflow="fold")
@@ -191,7 +195,7 @@ def _print_stats(rows: list[TokenizerStats]) -> None:
             f"{row.coverage:.2%}",
             f"{row.round_trip:.2%}",
         )
-    Console().print(table)
+    terminal().print(table)
 
 
 def _make(step: Any, model: str, output: Path) -> None:
@@ -247,10 +251,11 @@ def _reading(corpus: Corpus, what: str) -> Iterator[Texts]:
 @contextmanager
 def _bytes(what: str) -> Iterator[Any]:
     """A progress bar over bytes on stderr, called with (done, total); silent where stderr is no terminal."""
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    from darumeru.core.terminal import terminal
+
+    console = terminal(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=None)

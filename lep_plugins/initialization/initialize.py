@@ -20,7 +20,7 @@ from lep_plugins.conversion import conversion_matrix, rows_for
 from lep_plugins.initialization.registry import initializer
 from lep_plugins.initialization.rows import Fresh, OldRows, assembled
 from lep_plugins.initialization.task import Task
-from lep_plugins.vocabulary.folder import load_auto_tokenizer, open_model_tokenizer
+from lep_plugins.vocabulary.folder import counted, load_auto_tokenizer, open_model_tokenizer
 
 
 def initialize_embeddings(
@@ -63,8 +63,7 @@ def initialize_embeddings(
     if say is not None:
         for line in dict.fromkeys([*config.warnings("the model"), *generation.warnings("the model")]):
             say(f"warning: {line}")
-        counts = ", ".join(f"{count} {name}" for name, count in conversion.counts().items() if count)
-        say(f"{rows_new} rows ({counts}); {method}")
+        say(f"{counted(len(new.ids_by_piece), conversion)} ({method})")
     fresh: dict[str, Fresh] = make(task)
     replaced = {
         rows.name: Replacement(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -180,15 +180,15 @@ def extend_vocabulary(
     output: Path | str,
     script: Script = "cyrillic",
     min_frequency: int = 2,
+    say: Callable[[str], None] | None = None,
 ) -> Path:
     """Extend the tokenizer of the model folder `model` to `size` tokens and write the new tokenizer folder with its
     vocabulary delta to `output`, which is returned.
 
-    corpus: text files (plain, JSONL, Parquet; also .xz, .gz). UserError: see `extend`, `Corpus` and
+    corpus: text files (plain, JSONL, Parquet; also .xz, .gz). say: told what was made, and a size that was not reached.
+    UserError: see `extend`, `Corpus` and
     `write_tokenizer`."""
-    from lep_plugins.vocabulary.corpus import Corpus
-    from lep_plugins.vocabulary.folder import open_model_tokenizer, write_tokenizer
+    from lep_plugins.vocabulary.steps import VocabExtend
 
-    source = open_model_tokenizer(model)
-    texts = Corpus.of(corpus).texts()
-    return write_tokenizer(source, extend(source.description, texts, size, script, min_frequency), Path(output))
+    step = VocabExtend(tuple(map(str, corpus)), size=size, script=script, min_frequency=min_frequency)
+    return step.make_tokenizer(model, Path(output), say=say)

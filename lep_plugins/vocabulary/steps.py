@@ -16,7 +16,7 @@ from lep_plugins.vocabulary.folder import open_model_tokenizer, write_tokenizer
 from lep_plugins.vocabulary.optimize import optimize
 from lep_plugins.vocabulary.script import Script
 from lep_plugins.vocabulary.trim import trim
-from lep_plugins.vocabulary.unigram import train_unigram
+from lep_plugins.vocabulary.unigram import SEEDS, train_unigram
 
 Normal = Literal["NFKC", "NFC", "none"]
 
@@ -30,6 +30,7 @@ class _Scheme:
     field: str = "text"
 
     name = "vocab"
+    runs_out = "no allowed pair occurs often enough any more; add text, or lower the minimum frequency"
 
     def describe(self, old: Description, texts: Texts) -> Description:
         """The new tokenizer. texts: opens the corpus anew, as often as it is called."""
@@ -48,7 +49,11 @@ class _Scheme:
         check_output(output)
         opened = texts or Corpus.of(self.corpus, self.field).texts
         source = open_model_tokenizer(model)
-        return write_tokenizer(source, self.describe(source.description, opened), output, say)
+        new = self.describe(source.description, opened)
+        wanted, reached = getattr(self, "size", 0), len(new.vocab)
+        if say is not None and reached < wanted:
+            say(f"warning: {reached} of {wanted} tokens: {self.runs_out}")
+        return write_tokenizer(source, new, output, say)
 
     def run(self, context: StepContext, candidate: Candidate) -> Iterator[Candidate]:
         """Yield one model: `candidate` with the new tokenizer and initialized embeddings."""
@@ -78,6 +83,7 @@ class VocabBpe(_Scheme):
     coverage: float = COVERAGE
 
     name = "vocab_bpe"
+    runs_out = "no pair occurs twice any more; add text"
 
     def describe(self, old: Description, texts: Texts) -> Description:
         normalization = None if self.normalization == "none" else self.normalization
@@ -86,17 +92,19 @@ class VocabBpe(_Scheme):
 
 @dataclass(frozen=True)
 class VocabUnigram(_Scheme):
-    """Substitution by Unigram. size: tokens in all."""
+    """Substitution by Unigram. size: tokens in all; seeds: candidates to choose from."""
 
     size: int = 128_000
     normalization: Normal = "NFKC"
     coverage: float = COVERAGE
+    seeds: int = SEEDS
 
     name = "vocab_unigram"
+    runs_out = "the corpus holds no more candidates; add text, or raise `seeds`"
 
     def describe(self, old: Description, texts: Texts) -> Description:
         normalization = None if self.normalization == "none" else self.normalization
-        return train_unigram(old, texts, self.size, normalization, self.coverage)
+        return train_unigram(old, texts, self.size, normalization, self.coverage, seeds=self.seeds)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,39 @@ def test_a_scheme_then_init_makes_a_model(command: str, size: int, shell: Shell,
     config = json.loads((tmp_path / "model" / "config.json").read_text(encoding="utf-8"))
     assert config["vocab_size"] == -(-size // 64) * 64
     assert (tmp_path / "model" / "vocabulary_delta.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("extend --model @llama3 --corpus @ru.txt --size 174816 --output @new", "no allowed pair occurs often enough"),
+        ("train --model @llama3 --scheme bpe --corpus @ru.txt --size 128000 --output @new", "no pair occurs twice"),
+        (
+            "train --model @llama2 --scheme unigram --corpus @ru.txt --size 9000 --output @new",
+            "the corpus holds no more candidates",
+        ),
+    ],
+)
+def test_a_size_that_was_not_reached_is_said(command: str, reason: str, shell: Shell, tmp_path: Path) -> None:
+    """The case vocabulary_size_not_reached."""
+    said = shell(command)
+    reached, size = tokens_of(tmp_path / "new"), command.split("--size ")[1].split()[0]
+    assert said.code == 0
+    assert f"warning: {reached} of {size} tokens: {reason}" in said.err.replace("\n", " ")
+
+
+def test_the_parts_of_the_sum_add_up(shell: Shell, tmp_path: Path) -> None:
+    """The case vocabulary_size_not_reached: tokens by origin make the tokens, and with padding they make the rows."""
+    for command in (
+        "extend --model @llama3 --corpus @ru.txt --size 711 --output @new",
+        "init --model @llama3 --tokenizer @new --output @model",
+    ):
+        said = shell(command).err
+        tokens, parts, padding, rows = re.search(
+            r"(\d+) tokens: (.*); with (\d+) padding rows (\d+) rows", said
+        ).groups()  # type: ignore[union-attr]
+        assert int(tokens) == 711 == sum(int(part.split()[0]) for part in parts.split(", "))
+        assert (int(tokens) + int(padding), int(rows)) == (704 + 64, 704 + 64)
 
 
 def test_trim(shell: Shell, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,7 @@ from lep_plugins.vocabulary.trim import trim
 from lep_plugins.vocabulary.unigram import train_unigram
 from tests.lep.texts import ENGLISH, HELD_OUT, PROBES, RUSSIAN
 from tests.lep.tokenizers import BUILDERS, MODEL_TYPES, SETTINGS, save_model, save_tokenizer, tokenizer_of
+from tests.shared_data import shared
 
 KINDS = sorted(BUILDERS)
 BPE_KINDS = [kind for kind in KINDS if kind != "unigram"]
@@ -288,12 +290,50 @@ def test_rare_characters_are_left_to_byte_fallback() -> None:
 def test_sizes_are_kept() -> None:
     for scheme, kind in CASES:
         size = len(made(scheme, kind).vocab)
-        exact = {"bpe": 700, "extend": 800, "optimize": 750}.get(scheme)
+        exact = {"bpe": 700, "unigram": 700, "extend": 800, "optimize": 750}.get(scheme)
         assert size == exact if exact else size <= 700
     with pytest.raises(UserError, match=r"--size 300: too small .*at least"):
         train_bpe(Description.of(tokenizer_of("llama2")), lambda form: MIXED, 300)
     with pytest.raises(UserError, match=r"--size 200: too small"):
         train_bpe(Description.of(tokenizer_of("llama3")), lambda form: MIXED, 200)
+
+
+def rust_book() -> tuple[list[str], str]:
+    """(text to train on, held-out text): each tenth block of 500 lines of a Russian book is held out."""
+    packed = shared("corpora", "text_ru_rustbook", "ru_rustbook.txt.xz")
+    lines = lzma.decompress(packed.read_bytes()).decode("utf-8").splitlines(keepends=True)
+    blocks = ["".join(lines[start : start + 500]) for start in range(0, len(lines), 500)]
+    held = [number % 10 == 9 for number in range(len(blocks))]
+    train = [block for block, out in zip(blocks, held, strict=True) if not out]
+    return train, "".join(block for block, out in zip(blocks, held, strict=True) if out)
+
+
+def test_unigram_learns_whole_words_and_is_as_short_as_bpe() -> None:
+    """The case unigram_scheme_worse at 1 MB and 8,000 tokens, bounds from NOTES-real-models section 6: at least 0.90 of
+    BPE's symbols per token on held-out text (the trainer of `tokenizers` reaches 0.81 here), nine in ten of the most
+    frequent words one token, a lone space rare."""
+    train, held = rust_book()
+    old = Description.of(tokenizer_of("llama2"))
+    unigram, bpe = (scheme(old, lambda form: train, 8000) for scheme in (train_unigram, train_bpe))
+    tokens = [len(made.build().encode(held, add_special_tokens=False).ids) for made in (unigram, bpe)]
+    assert tokens[1] / tokens[0] >= 0.90
+    words = Counter(re.findall(r"(?<= )[а-яё]+(?!\w)", "".join(train))).most_common(500)
+    tokenizer = unigram.build()
+    whole = [len(tokenizer.encode(" " + word, add_special_tokens=False).ids) == 1 for word, _ in words]
+    assert sum(whole) >= 450
+    assert unigram.scores["▁"] < -3.5
+    again = train_unigram(old, lambda form: train, 8000)
+    assert again == unigram
+
+
+def test_a_long_line_is_trained_on_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """sentencepiece leaves out a line of more than a million bytes without a word; a whole document may be one."""
+    monkeypatch.setattr("lep_plugins.vocabulary.unigram.LONGEST_LINE", 1000)
+    old = Description.of(tokenizer_of("llama2"))
+    pieces = train_unigram(old, lambda form: [RUSSIAN.replace("\n", " ")], 600).vocab
+    assert {"▁потому", "▁деревн"} & pieces.keys()
+    with pytest.raises(UserError, match="sentencepiece cannot train on this corpus"):
+        train_unigram(old, lambda form: [" \n \n"], 500)
 
 
 # Optimization and trimming
