@@ -126,6 +126,10 @@ class VllmEngine:
             with self.log.redirected():
                 reload_weights(self.llm_engine, weights)
 
+    def adapt(self, folder: str) -> None:
+        """Answer with this adapter from now on: of the rank and for the modules of the one that was loaded."""
+        self._lora = _lora_request(folder, self._lora.lora_int_id + 1)
+
     def close(self) -> None:
         """Give memory and child processes back; may be called twice."""
         if self._replicas is not None:
@@ -170,12 +174,12 @@ def _too_many(request: Request) -> str | None:
     return f"top_k {top_k} is more than {MOST_TOP_K}" if top_k is not None and top_k > MOST_TOP_K else None
 
 
-def _lora_request(folder: str | None) -> Any:
+def _lora_request(folder: str | None, number: int = 1) -> Any:
     if folder is None:
         return None
     from vllm.lora.request import LoRARequest
 
-    return LoRARequest("adapter", 1, folder)
+    return LoRARequest(f"adapter-{number}", number, folder)
 
 
 def _end_ids(llm_engine: Any) -> set[int]:
