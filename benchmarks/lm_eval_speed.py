@@ -65,7 +65,7 @@ TASKS: dict[str, dict[str, Any]] = {
 
 def write_tasks(folder: Path, questions: int) -> None:
     """YAML and records: questions and sentences taken in turn from the bundled data."""
-    from darumeru.tasks.registry import tasks_folder
+    from darumeru.core.shipped import tasks_folder
 
     bundled = tasks_folder() / "bundled"
     asked = _lines(bundled / "RefalMachine/darumeru/ruopenbookqa/test.jsonl")

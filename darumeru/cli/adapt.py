@@ -84,11 +84,11 @@ def _overrides(settings: list[str]) -> dict[str, str]:
 
 
 def _show_plan(pipeline: Any, as_json: bool) -> None:
-    from rich.console import Console
     from rich.text import Text
     from rich.tree import Tree
 
     from darumeru.adaptation.preview import make_preview, preview_json
+    from darumeru.core.terminal import terminal
 
     plan = make_preview(pipeline)
     if as_json:
@@ -100,7 +100,7 @@ def _show_plan(pipeline: Any, as_json: bool) -> None:
     branches = {"": root}
     for one in plan:
         branches[one.name] = branches[one.parent].add(Text(_line(one), style="dim" if one.state == "done" else ""))
-    console = Console()
+    console = terminal()
     if not console.is_terminal:
         console.width = WIDE
     console.print(root)
@@ -118,15 +118,14 @@ def _line(one: PreviewLine) -> str:
 
 def _show_board(board: CandidateBoard) -> None:
     """Means and groups, tasks where they are few (all of them are in the files)."""
-    from rich.console import Console
-
+    from darumeru.core.terminal import terminal
     from darumeru.leaderboard.candidates import candidate_table
     from darumeru.leaderboard.render_terminal import render
 
     table = candidate_table(board)
     tasks = [column for column in table.columns if column.kind == "task"]
     columns = [column for column in table.columns if column.kind != "task" or len(tasks) <= MOST_TASKS]
-    console = Console()
+    console = terminal()
     if not console.is_terminal:
         console.width = WIDE
     console.print(

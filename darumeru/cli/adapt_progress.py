@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from rich.console import Console
 from rich.status import Status
+
+from darumeru.core.terminal import terminal
 
 PLAIN_SECONDS = 15.0
 
@@ -15,7 +16,7 @@ class AdaptProgress:
 
     def __init__(self, quiet: bool = False) -> None:
         """quiet: say nothing."""
-        self._console = Console(stderr=True, quiet=quiet)
+        self._console = terminal(stderr=True, quiet=quiet)
         self._status: Status | None = None
         self._head = ""
         self._total = self._done = 0

@@ -26,8 +26,7 @@ def compare(
 ) -> None:
     import json
 
-    from rich.console import Console
-
+    from darumeru.core.terminal import terminal
     from darumeru.leaderboard.comparison import compare as compare_runs
     from darumeru.leaderboard.flips import flipped_samples
     from darumeru.leaderboard.render_comparison import comparison_table
@@ -41,7 +40,7 @@ def compare(
     if as_json:
         typer.echo(json.dumps(comparison.to_dict(), ensure_ascii=False, indent=2, allow_nan=False))
         return
-    Console().print(comparison_table(comparison))
+    terminal().print(comparison_table(comparison))
     if flips:
         for flip in flipped_samples(a, b, comparison.tasks):
             typer.echo(f"{'+' if flip.gained else '-'} {flip.id}\tA: {flip.a}\tB: {flip.b}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from darumeru.core.errors import UserError, near_names
+from darumeru.core.terminal import printable
 
 if TYPE_CHECKING:
     from darumeru.leaderboard.table import Table
@@ -48,11 +49,10 @@ def leaderboard(
     runs, published = load_inputs(sources)
     table = build_board(runs, published, options)
     if chosen is None:
-        from rich.console import Console
-
+        from darumeru.core.terminal import terminal
         from darumeru.leaderboard.render_terminal import render
 
-        console = Console()
+        console = terminal()
         console.print(render(table, console.width))
         return
     _write(_render(table, chosen), output)
@@ -93,6 +93,7 @@ def _model_card(sources: list[Path]) -> str:
 
 
 def _write(text: str, output: Path | None) -> None:
+    text = printable(text)
     if output is None:
         typer.echo(text, nl=False)
         return

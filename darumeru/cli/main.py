@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
 
 from darumeru.core.errors import RunFailed, UserError
+from darumeru.core.files import FULL_DISK, no_room
 from darumeru.core.registry import Registry, say_plainly
+from darumeru.core.terminal import safe_streams
 
 # The harness's own verbs in the order of the help text, one module each; plugins bring theirs behind the entry points
 # `darumeru.commands`: a function that is given the Typer application.
 VERBS = ("run", "tasks", "fetch", "score", "compare", "leaderboard", "report", "watch", "adapt")
 BUILTIN = {verb: f"darumeru.cli.{verb}:register" for verb in VERBS}
 
-STOPPED = "stopped; everything finished is stored, the same command goes on"
+# How long engines and files may take to be closed after a signal, before the processes of engines are killed.
+UNWIND_SECONDS = 8.0
 
 app = typer.Typer(
     name="darumeru",
@@ -52,9 +59,13 @@ def application() -> typer.Typer:
 
 
 def main() -> None:
-    """Entry point of the console script; also the owner that engine child processes watch."""
+    """Entry point of the console script."""
+    with safe_streams():
+        _main()
+
+
+def _main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    os.environ.setdefault("DARUMERU_OWNER_PID", str(os.getpid()))
     say_plainly()
     try:
         with _unwinding():
@@ -66,42 +77,69 @@ def main() -> None:
         _end(f"error: {message[0].lower()}{message[1:]}" if message else "", UserError.exit_code)
     except RunFailed as error:
         _end(f"failed: {error}", RunFailed.exit_code)
-    except Terminated:
-        _end(STOPPED, 128 + signal.SIGTERM)
-    # Typer makes an exit code of Ctrl-C.
-    if code == 128 + signal.SIGINT:
-        _end(STOPPED, code)
+    except Terminated as stop:
+        done = "; ".join(getattr(stop, "__notes__", ())) or "everything finished is stored"
+        _end(f"stopped; {done}; the same command goes on", stop.code)
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        place = Path(str(error.filename)).parent if error.filename else "the disk"
+        _end(f"failed: {no_room(place)}", RunFailed.exit_code)
     sys.exit(code)
 
 
 def _end(line: str, code: int) -> NoReturn:
     if line:
-        print(line, file=sys.stderr)
+        with suppress(OSError):  # after SIGHUP there may be no terminal any more
+            print(line, file=sys.stderr)
     sys.exit(code)
 
 
 class Terminated(SystemExit):
-    """SIGTERM: everything unwinds, so that engines are closed and files are whole."""
+    """SIGINT, SIGTERM or SIGHUP: everything unwinds, so that engines are closed and files are whole. Notes say what is
+    stored."""
+
+    code: int
 
 
 @contextmanager
 def _unwinding() -> Iterator[None]:
-    """SIGTERM as an exception in this process; in forked children it stays what it was."""
+    """The signals as an exception in this process; in forked children they stay what they were. What is ignored (nohup,
+    a job in the background) stays ignored."""
     owner = os.getpid()
+    began = 0.0
 
     def stop(number: int, _frame: Any) -> None:
+        nonlocal began
         if os.getpid() != owner:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
-        signal.signal(number, signal.SIG_IGN)
+        # A terminal and a user's impatience send several; only a late one interrupts the unwinding itself.
+        if began and time.monotonic() - began < UNWIND_SECONDS:
+            return
+        began = time.monotonic()
+        killer = threading.Timer(UNWIND_SECONDS, _kill_children)
+        killer.daemon = True
+        killer.start()
         raise Terminated(128 + number)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in signals}
+    taken = [number for number in signals if before[number] is not signal.SIG_IGN]
+    for number in taken:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in taken:
+            signal.signal(number, before[number])
+
+
+def _kill_children() -> None:
+    """The processes of engines that do not close."""
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 if __name__ == "__main__":

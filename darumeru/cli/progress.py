@@ -17,6 +17,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from darumeru.core.terminal import printable, terminal
+
 PLAIN_SECONDS = 15.0
 
 
@@ -40,7 +42,7 @@ class LiveProgress:
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             _Count(),
             _Rate(),
@@ -55,7 +57,7 @@ class LiveProgress:
         self._progress.start()
 
     def phase(self, text: str) -> None:
-        self._progress.update(self._task, description=text)
+        self._progress.update(self._task, description=printable(text))
 
     def start(self, total: int, done: int) -> None:
         if done:
@@ -63,7 +65,7 @@ class LiveProgress:
         self._progress.reset(self._task, total=total, completed=done)
 
     def advance(self, task: str) -> None:
-        self._progress.update(self._task, advance=1, description=task)
+        self._progress.update(self._task, advance=1, description=printable(task))
 
     def note(self, text: str) -> None:
         self._progress.console.print(text, markup=False, highlight=False)
@@ -106,5 +108,5 @@ class PlainProgress:
 
 def make_progress(quiet: bool = False) -> LiveProgress | PlainProgress:
     """The display that fits stderr. quiet: plain lines even on a terminal."""
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     return LiveProgress(console) if console.is_terminal and not quiet else PlainProgress()

@@ -29,14 +29,13 @@ def report(
         bool, typer.Option("--allow-partial", help="Report a run that was interrupted; the page says so.")
     ] = False,
 ) -> None:
-    from rich.console import Console
-
     from darumeru.core.numbers import size
+    from darumeru.core.terminal import terminal
     from darumeru.leaderboard.html_report import write_report
 
     written = write_report(run, output, curve=curve, tokenizer=tokenizer, unfinished=allow_partial)
     tokens = f", tokens of {written.with_tokens}" if written.with_tokens else ""
-    Console(stderr=True).print(
+    terminal(stderr=True).print(
         f"{written.path}: {written.samples} samples{tokens}, {size(written.size)}",
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip

@@ -41,13 +41,12 @@ def run(
 
 
 def _show(finished: Any, as_json: bool) -> None:
-    from rich.console import Console
-
     from darumeru.cli.result_table import result_table
+    from darumeru.core.terminal import terminal
     from darumeru.runs.score import RESULTS
 
     if as_json:
         typer.echo((finished.path / RESULTS).read_text(encoding="utf-8"), nl=False)
         return
-    Console().print(result_table(finished.results))
+    terminal().print(result_table(finished.results))
     print(f"stored in {finished.path}", file=sys.stderr)

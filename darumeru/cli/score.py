@@ -16,9 +16,8 @@ def score(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json on stdout.")] = False,
 ) -> None:
-    from rich.console import Console
-
     from darumeru.cli.result_table import result_table
+    from darumeru.core.terminal import terminal
     from darumeru.runs.rescore import rescore
     from darumeru.runs.score import RESULTS
 
@@ -28,6 +27,6 @@ def score(
     if as_json:
         typer.echo((run / RESULTS).read_text(encoding="utf-8"), nl=False)
     else:
-        Console().print(result_table(results))
+        terminal().print(result_table(results))
     if results.failed:
         raise typer.Exit(1)

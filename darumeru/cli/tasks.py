@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from darumeru.tasks.profiles import Profile
+    from darumeru.tasks.spec import TaskSpec
 
 
 def register(app: typer.Typer) -> None:
@@ -52,11 +56,12 @@ def list_tasks(
             )
         )
         return
-    from rich.console import Console
     from rich.table import Table
 
+    from darumeru.core.terminal import terminal
+
     table = Table(box=None, pad_edge=False, header_style="bold")
-    console = Console()
+    console = terminal()
     wide = console.width >= WIDE
     for name in ("task", "group", "method", "score", "what it asks")[: 5 if wide else 4]:
         table.add_column(name, no_wrap=name != "what it asks")
@@ -79,12 +84,14 @@ def show(
 
     from darumeru.lm_eval_bridge import differences
     from darumeru.metrics import metric
+    from darumeru.tasks.profiles import profile_named
     from darumeru.tasks.registry import load_registry
 
     registry = load_registry(profile, include or ())
     for spec in registry.select([name]):
         values: dict[str, Any] = asdict(spec)
         if as_json:
+            values["plain_stop"] = profile_named(profile).stops(spec.stop, chat=False)
             typer.echo(json.dumps(values, ensure_ascii=False, indent=2))
             continue
         source = spec.source
@@ -96,10 +103,25 @@ def show(
         place = "/".join(filter(None, (source.repository, source.config)))
         typer.echo(f"  data: {place}, split {source.test}; examples from {source.shots or 'none'}")
         typer.echo(f"  answer budget: {spec.max_new_tokens} tokens; defined by {registry.origins[spec.name]}")
+        if spec.method == "generate":
+            typer.echo(f"  {_endings(spec, profile_named(profile))}")
         for sentence in spec.differs:
             typer.echo(f"  differs: {sentence}")
         for sentence in differences(spec):
             typer.echo(f"  {sentence}")
+
+
+def _endings(spec: TaskSpec, profile: Profile) -> str:
+    """What ends an answer, in words."""
+    own = [json.dumps(stop, ensure_ascii=False) for stop in spec.stop]
+    more = [json.dumps(stop, ensure_ascii=False) for stop in profile.stops(spec.stop, chat=False)]
+    spared = (
+        " (not at one that the text itself holds)"
+        if profile.spare_reference and spec.options.get("target") == "reference"
+        else ""
+    )
+    ends = f"answers end at the end token{''.join(f' or at {stop}' for stop in own)}"
+    return f"{ends}; those of models without a chat template also at {', '.join(more)}{spared}"
 
 
 def validate(

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from darumeru.core.shapes import is_number
+
+# Rounding can carry a certain answer a little above one.
+ROUNDING = 1e-4
 
 
 @dataclass(frozen=True)
@@ -26,3 +32,28 @@ class Answer:
     seconds: float = 0.0
     error: str | None = None
     extra: Mapping[str, float] = field(default_factory=dict)
+
+
+def fault(answer: Answer) -> str:
+    """What is wrong with an answer that carries no error; "" when it is one."""
+    given = [one for one in (answer.probabilities, answer.logprobs, answer.text) if one is not None]
+    if len(given) != 1:
+        return "must have one of probabilities, logprobs and text"
+    if answer.probabilities is not None and not _are_probabilities(answer.probabilities):
+        return "`probabilities` must be numbers from 0 to 1 under labels"
+    if answer.logprobs is not None and not all(is_number(one) and one <= ROUNDING for one in answer.logprobs):
+        return "`logprobs` must be numbers of at most 0"
+    if answer.text is not None:
+        if not isinstance(answer.text, str):
+            return "`text` must be text"
+        if answer.finish_reason not in (None, "stop", "length"):
+            return '`finish_reason` must be "stop" or "length"'
+    return ""
+
+
+def _are_probabilities(found: Any) -> bool:
+    return (
+        isinstance(found, Mapping)
+        and bool(found)
+        and all(is_number(one) and 0 <= one <= 1 + ROUNDING for one in found.values())
+    )

@@ -2,33 +2,86 @@
 
 from __future__ import annotations
 
+import errno
+import glob
 import hashlib
 import json
 import os
-import tempfile
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from darumeru.core.errors import RunFailed
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+# Of a name in the name of its temporary file.
+_LONGEST = 60
+
+# Outside of ASCII's controls, which JSON escapes by itself.
+_STEERING = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write to a temporary file beside `path`, flush it to disk, rename it over `path`."""
+    """Write to a temporary file beside `path`, flush it to disk, rename it over `path`. RunFailed on a full disk. What
+    a process that was killed here left behind is removed by the next one that writes the same file."""
     data = content.encode("utf-8") if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    remove_leftovers(path.parent, f".{path.name[:_LONGEST]}.partial-")
+    temporary = path.with_name(f".{path.name[:_LONGEST]}.partial-{os.getpid()}-{threading.get_ident()}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with full_disk_fails(path.parent), temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
+@contextmanager
+def full_disk_fails(place: Path) -> Iterator[None]:
+    """A disk without room is no bug and no mistake: RunFailed with one line, after which the same command goes on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            raise RunFailed(no_room(place)) from error
+        raise
+
+
+def no_room(place: str | Path) -> str:
+    """What is said of a disk without room."""
+    return f"no space left on {place}; everything finished is stored; the same command goes on"
+
+
+def remove_leftovers(folder: Path, prefix: str) -> None:
+    """Delete what lies in `folder` under PREFIX and the id of a process that lives no more (PREFIX-PID or
+    PREFIX-PID-MORE)."""
+    for path in folder.glob(f"{glob.escape(prefix)}*"):
+        owner = path.name.removeprefix(prefix).split("-")[0]
+        if owner.isdecimal() and not _lives(int(owner)):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def to_json(value: Any) -> str:
-    """JSON for people: indented, Cyrillic as it is; NaN and infinity are refused."""
-    return json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    """JSON for people: indented, Cyrillic as it is, what steers a terminal and lone surrogates as escapes; NaN and
+    infinity are refused."""
+    text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
 
 
 def json_line(value: Any) -> str:

@@ -7,9 +7,13 @@ from typing import Any
 
 from darumeru.core.answer import Answer
 from darumeru.core.message import Message
+from darumeru.core.processes import end_with_parent
 from darumeru.core.registry import Registry
 from darumeru.engines.protocol import Engine, EngineDied, EngineOptions
 from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
+
+# The processes that engines start import this first.
+end_with_parent()
 
 __all__ = [
     "Answer",

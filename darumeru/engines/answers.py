@@ -8,6 +8,7 @@ from typing import Any
 
 from darumeru.core.answer import Answer
 from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
+from darumeru.prompts.thoughts import decoded
 
 
 def misfit(request: Request, max_model_len: int) -> str | None:
@@ -70,18 +71,18 @@ class GeneratedText:
         """ids: everything generated, end token included if there is one."""
         ended = bool(ids) and ids[-1] in self.end_ids
         kept = list(ids[:-1] if ended else ids)
-        text = self.decode(kept)
+        text = self.decode(kept, kind.keep)
         at = self.stop_position(kept, text, kind.stop)
         if at is not None:
             text = text[:at]
-            while kept and len(self.decode(kept)) > len(text):
+            while kept and len(self.decode(kept, kind.keep)) > len(text):
                 kept.pop()
         reason = "stop" if ended or at is not None else "length"
         return Answer(text=text, tokens=tuple(kept), finish_reason=reason, seconds=seconds)
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids without special tokens."""
-        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    def decode(self, ids: Sequence[int], keep: Sequence[str] = ()) -> str:
+        """Text of ids without special tokens, those of `keep` excepted."""
+        return decoded(self.tokenizer, ids, keep)
 
     def stop_position(self, ids: Sequence[int], text: str, stops: Sequence[str]) -> int | None:
         """Where in `text` (the decoded ids) the first stop string begins; None when there is none."""

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from darumeru.core.answer import Answer
-from darumeru.core.errors import UserError
 from darumeru.engines.answers import choice_answer
-from darumeru.engines.openai_dialect import TOP, Probe, finish_reason
+from darumeru.engines.openai_dialect import TOP, Probe, inner, logprob, text, unusable
 from darumeru.engines.openai_server import RefusedError
 from darumeru.engines.request import LogLikelihood, MultipleChoice, Request
 
@@ -36,13 +35,16 @@ class ChatDialect:
             probe.ask(messages=ask, max_tokens=1)
         except RefusedError as error:
             mend = "give --tokenizer to use /completions"
-            raise UserError(f"its chat endpoint refuses: {error}", probe.server.url, mend) from error
+            raise unusable(probe.server, "its chat endpoint refuses", error, mend) from error
         opened = [*ask, {"role": "assistant", "content": "The answer is"}]
         dialect.continues = bool(probe.works(messages=opened, max_tokens=1, **_OPEN))
         for most in TOP[2:]:
-            if _chat_top(probe.works(messages=ask, max_tokens=1, logprobs=True, top_logprobs=most)):
-                dialect.most = most
-                break
+            try:
+                top = _top(probe.works(messages=ask, max_tokens=1, logprobs=True, top_logprobs=most))
+            except RefusedError:
+                continue
+            dialect.most = min(most, len(top))
+            break
         limits = ["no extractive summarization and no token counts without --tokenizer"]
         if dialect.most:
             dialect.capabilities |= {"multiple_choice"}
@@ -54,8 +56,12 @@ class ChatDialect:
         dialect.limits = tuple(limits)
         return dialect
 
+    @property
+    def abilities(self) -> dict[str, Any]:
+        return {"chat": True, "continues": self.continues, "top": self.most}
+
     def answer(self, request: Request) -> Answer:
-        """Ask one request; RefusedError with the server's reason."""
+        """See Dialect.answer."""
         kind = request.kind
         if isinstance(kind, MultipleChoice):
             return self._chosen(request, kind)
@@ -63,8 +69,7 @@ class ChatDialect:
             raise RefusedError("continuations need --tokenizer")
         stop = {"stop": list(kind.stop)} if kind.stop else {}
         said = self._ask(request, max_tokens=kind.max_new_tokens, **stop)
-        text = (said.get("message") or {}).get("content") or ""
-        return Answer(text=str(text), finish_reason=finish_reason(said))
+        return Answer(text=_content(said), finish_reason=said["finish_reason"])
 
     def _ask(self, request: Request, **body: Any) -> dict[str, Any]:
         messages = [{"role": message.role, "content": message.content} for message in request.messages]
@@ -73,10 +78,10 @@ class ChatDialect:
 
     def _chosen(self, request: Request, kind: MultipleChoice) -> Answer:
         most = min(kind.top_k or self.most, self.most)
-        top = _chat_top(self._ask(request, max_tokens=1, logprobs=True, top_logprobs=most))
+        said = self._ask(request, max_tokens=1, logprobs=True, top_logprobs=most)
         numbered = MultipleChoice(kind.labels, tuple((number,) for number in range(len(kind.labels))))
         best: dict[int, float] = {}
-        for token, score in top:
+        for token, score in _top(said):
             label = _label(token, kind.labels)
             if label is not None:
                 best[label] = max(best.get(label, -math.inf), score)
@@ -85,7 +90,7 @@ class ChatDialect:
 
 def _label(token: str, labels: Sequence[str]) -> int | None:
     """Which label a token begins: it is the label, or a beginning that no other label shares."""
-    word = token.strip()
+    word = token.strip("▁ \t\r\n")
     if not word:
         return None
     if word in labels:
@@ -94,8 +99,16 @@ def _label(token: str, labels: Sequence[str]) -> int | None:
     return begun[0] if len(begun) == 1 else None
 
 
-def _chat_top(said: Mapping[str, Any]) -> list[tuple[str, float]]:
-    rows = (said.get("logprobs") or {}).get("content")
-    if not isinstance(rows, list) or not rows:
-        return []
-    return [(str(each["token"]), float(each["logprob"])) for each in rows[0].get("top_logprobs") or []]
+def _content(said: Mapping[str, Any]) -> str:
+    """What was said. Nothing at all is an answer only where the server took thoughts off it."""
+    content = inner(said, "message", "content")
+    thoughts = inner(said, "message", "reasoning_content") or inner(said, "message", "reasoning")
+    return "" if content is None and isinstance(thoughts, str) else text(content, "content")
+
+
+def _top(said: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """The most probable first tokens; RefusedError when the answer has none."""
+    top = inner(said, "logprobs", "content", 0, "top_logprobs")
+    if not isinstance(top, list) or not top:
+        raise RefusedError("the answer has no log-probabilities")
+    return [(text(inner(one, "token"), "token"), logprob(inner(one, "logprob"))) for one in top]

@@ -24,6 +24,9 @@ from darumeru.engines.request import LogLikelihood, MultipleChoice, Request
 
 CONCURRENCY = 32
 UNKNOWN_LENGTH = 1 << 20
+# So many failures of the server one after the other, each after all retries, are no matter of single requests.
+GIVE_UP = 64
+_IDENTITY = ("id", "root", "parent", "owned_by", "max_model_len")
 
 
 class OpenAIEngine:
@@ -46,12 +49,15 @@ class OpenAIEngine:
             self.max_model_len = _length(served) or options.max_model_len or UNKNOWN_LENGTH
             self.concurrency = arguments.concurrency or options.batch_size or CONCURRENCY
             self.dialect = self._dialect(options, {"model": served["id"], **arguments.body})
+            self.identity = {key: served[key] for key in _IDENTITY if served.get(key) is not None}
+            self.identity["abilities"] = self.dialect.abilities
         except BaseException:
             self.server.close()
             raise
         self.with_ids = options.tokenizer is not None
         self.capabilities = self.dialect.capabilities
         self.limits = self.dialect.limits
+        self._failed = 0
 
     def _dialect(self, options: EngineOptions, common: dict[str, Any]) -> Dialect:
         try:
@@ -116,6 +122,8 @@ class OpenAIEngine:
                 if isinstance(answer, Exception):
                     raise answer
                 yield index, answer
+                if self._failed >= max(GIVE_UP, 2 * self.concurrency):
+                    raise EngineDied(f"the server fails at everything: {answer.error or 'no answers'}")
         finally:
             ended.set()
             for _ in range(workers):
@@ -132,13 +140,28 @@ class OpenAIEngine:
         started = time.perf_counter()
         try:
             answer = self.dialect.answer(request)
+            self._failed = 0
         except RefusedError as error:
             answer = Answer(error=f"the server: {error}")
+            self._failed = self._failed + 1 if error.busy else 0
         return replace(answer, seconds=time.perf_counter() - started)
 
     def close(self) -> None:
         """Close the connections."""
         self.server.close()
+
+
+def served_model(options: EngineOptions) -> Mapping[str, Any]:
+    """What the server at options.model says it serves, and how it can be asked: the identity of a server's model.
+
+    Of the entry in GET /models: id, root (what was loaded), parent (of an adapter), owned_by, max_model_len, as far as
+    the server tells them; no address, time or permission, which differ without another model. abilities: what the
+    engine found the server to be able to, since answers under other limits are other answers. UserError when there is
+    no such server.
+    """
+    engine = OpenAIEngine(options)
+    engine.close()
+    return engine.identity
 
 
 def _asks_top(request: Request) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from darumeru.core.answer import Answer
 from darumeru.core.errors import UserError
 from darumeru.engines.answers import GeneratedText, candidate_ids, choice_answer, continue_answer
-from darumeru.engines.openai_dialect import TOP, Probe, finish_reason
+from darumeru.engines.openai_dialect import TOP, Probe, inner, logprob, text, unusable
 from darumeru.engines.openai_server import RefusedError
 from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
 from darumeru.models.files import read_json
@@ -48,28 +48,28 @@ class TokenDialect:
             plain = probe.ask(prompt=ids, max_tokens=1)
         except RefusedError as error:
             mend = "without --tokenizer its chat endpoint is used"
-            raise UserError(f"takes no token ids at /completions: {error}", probe.server.url, mend) from error
+            raise unusable(probe.server, "takes no token ids at /completions", error, mend) from error
         if not isinstance(plain.get("text"), str):
-            raise UserError("its /completions gives no text", probe.server.url)
-        dialect.returns_ids = bool(probe.works(prompt=ids, max_tokens=1, return_token_ids=True).get("token_ids"))
+            raise UserError("its /completions gives no text", probe.server.address)
+        dialect.returns_ids = bool(_ids(probe.works(prompt=ids, max_tokens=1, return_token_ids=True)))
         dialect._probe_scores(ids)
         dialect._conclude()
         return dialect
 
     def _probe_scores(self, ids: list[int]) -> None:
         wanted = [ids[-1], ids[-2]] if ids[-1] != ids[-2] else [ids[-1]]
-        self.named = set(wanted) <= self._named_part(self.probe.works, ids, wanted).keys()
+        with suppress(RefusedError):
+            self.named = set(wanted) <= self._named_part(self.probe.works, ids, wanted).keys()
         for most in TOP:
-            if _first_top(self.probe.works(prompt=ids, max_tokens=1, logprobs=most, return_tokens_as_token_ids=True)):
+            with suppress(RefusedError):
+                _first_top(self.probe.works(prompt=ids, max_tokens=1, logprobs=most, return_tokens_as_token_ids=True))
                 self.most = most
                 break
         for way in ("prompt_logprobs", "echo"):
             self.prompt_scores = way
-            try:
-                if all(math.isfinite(value) for value in self._rest(self.probe.works, ids[:1], ids[1:])):
-                    return
-            except RefusedError:
-                continue
+            with suppress(RefusedError):
+                self._rest(self.probe.works, ids[:1], ids[1:])
+                return
         self.prompt_scores = ""
 
     def _conclude(self) -> None:
@@ -88,8 +88,18 @@ class TokenDialect:
             limits.append("the server does not tell the generated token ids: its text is tokenized again")
         self.limits = tuple(limits)
 
+    @property
+    def abilities(self) -> dict[str, Any]:
+        return {
+            "chat": False,
+            "named": self.named,
+            "top": self.most,
+            "prompt_scores": self.prompt_scores,
+            "returns_ids": self.returns_ids,
+        }
+
     def answer(self, request: Request) -> Answer:
-        """Ask one request; RefusedError with the server's reason."""
+        """See Dialect.answer."""
         kind = request.kind
         if isinstance(kind, Generate):
             return self._generated(request, kind)
@@ -102,9 +112,9 @@ class TokenDialect:
             return self._generated_ids(request, kind)
         stop = {"stop": list(kind.stop)} if kind.stop else {}
         said = self.probe.ask(prompt=list(request.prompt), max_tokens=kind.max_new_tokens, **stop)
-        text = str(said.get("text") or "")
-        ids = self.text.tokenizer(text, add_special_tokens=False).input_ids
-        return Answer(text=text, tokens=tuple(ids), finish_reason=finish_reason(said))
+        words = text(said.get("text"), "text")
+        ids = self.text.tokenizer(words, add_special_tokens=False).input_ids
+        return Answer(text=words, tokens=tuple(ids), finish_reason=said["finish_reason"])
 
     def _generated_ids(self, request: Request, kind: Generate) -> Answer:
         """Text decoded here, as in the local engines. Where the server stopped at a stop string that the decoded text
@@ -114,11 +124,14 @@ class TokenDialect:
         while True:
             body = {"max_tokens": kind.max_new_tokens - len(ids), "return_token_ids": True, **stop}
             said = self.probe.ask(prompt=[*request.prompt, *ids], **body)
-            ids += said.get("token_ids") or []
-            reason = finish_reason(said)
+            more = _ids(said)
+            if more is None:
+                raise RefusedError("the answer has no token ids")
+            ids += more
+            reason = str(said["finish_reason"])
             answer = self.text.answer(ids, kind, 0.0)
             early = reason == "stop" and isinstance(said.get("stop_reason"), str) and answer.finish_reason == "length"
-            if not early or len(ids) >= kind.max_new_tokens or not said.get("token_ids"):
+            if not early or len(ids) >= kind.max_new_tokens or not more:
                 return replace(answer, finish_reason=reason)
 
     def _choice_scores(self, prompt: Sequence[int], kind: MultipleChoice) -> dict[int, float]:
@@ -169,24 +182,33 @@ class TokenDialect:
         if self.prompt_scores == "prompt_logprobs":
             rows = ask(prompt=ids, max_tokens=1, prompt_logprobs=0).get("prompt_logprobs")
             if not isinstance(rows, list) or len(rows) != len(ids):
-                raise RefusedError("no prompt_logprobs in the answer")
+                raise RefusedError("the answer has no prompt_logprobs")
             last = rows[len(prompt) :]
-            return [float(row[str(token)]["logprob"]) for row, token in zip(last, continuation, strict=True)]
-        echoed = ask(prompt=ids, max_tokens=1, logprobs=1, echo=True).get("logprobs") or {}
-        scores = echoed.get("token_logprobs")
+            return [logprob(inner(row, str(token), "logprob")) for row, token in zip(last, continuation, strict=True)]
+        scores = inner(ask(prompt=ids, max_tokens=1, logprobs=1, echo=True), "logprobs", "token_logprobs")
         if not isinstance(scores, list) or len(scores) < len(ids):
-            raise RefusedError("no token_logprobs of the echoed prompt in the answer")
-        return [float(score) for score in scores[len(prompt) : len(ids)]]
+            raise RefusedError("the answer has no token_logprobs of the echoed prompt")
+        return [logprob(score) for score in scores[len(prompt) : len(ids)]]
+
+
+def _ids(said: Mapping[str, Any]) -> list[int] | None:
+    """The generated token ids; None where the answer has none."""
+    ids = said.get("token_ids")
+    fits = isinstance(ids, list) and all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in ids)
+    return ids if fits else None
 
 
 def _first_top(said: Mapping[str, Any]) -> dict[str, float]:
-    """token -> log-probability at the first generated position of a completion."""
-    rows = (said.get("logprobs") or {}).get("top_logprobs")
-    return dict(rows[0]) if isinstance(rows, list) and rows and isinstance(rows[0], dict) else {}
+    """token -> log-probability at the first generated position of a completion; RefusedError when there is none."""
+    top = inner(said, "logprobs", "top_logprobs", 0)
+    if not isinstance(top, dict) or not top:
+        raise RefusedError("the answer has no log-probabilities")
+    return {token: logprob(score) for token, score in top.items()}
 
 
 def _by_id(top: Mapping[str, float]) -> dict[int, float]:
-    return {int(token.removeprefix(_ID)): float(score) for token, score in top.items() if token.startswith(_ID)}
+    ids = {token: token.removeprefix(_ID) for token in top if token.startswith(_ID)}
+    return {int(ids[token]): top[token] for token in ids if ids[token].isascii() and ids[token].isdigit()}
 
 
 def _end_ids(tokenizer: Any, folder: Path) -> set[int]:

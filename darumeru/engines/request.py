@@ -23,10 +23,12 @@ class MultipleChoice:
 
 @dataclass(frozen=True)
 class Generate:
-    """Greedy generation. stop: strings at which the text ends (not included); EOS ends it always."""
+    """Greedy generation. stop: strings at which the text ends (not included); EOS ends it always. keep: special tokens
+    that stay in the text (marks of thoughts); decoding drops all others."""
 
     max_new_tokens: int
     stop: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -47,12 +47,13 @@ def _shown(name: Name) -> str | None:
 
 
 def _print_table(names: list[Name], language: str | None) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from darumeru.core.terminal import terminal
+
+    console = terminal()
     if not console.is_terminal:
-        console = Console(width=PIPE)
+        console = terminal(width=PIPE)
     columns = ("task", "kind", "method", "data set")[: 4 if console.width >= WIDE else 2]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:

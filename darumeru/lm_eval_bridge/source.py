@@ -16,6 +16,7 @@ from darumeru.lm_eval_bridge.languages import is_in
 from darumeru.lm_eval_bridge.loading import Asked, Loaded, build_requests, forget, load, resolved
 from darumeru.lm_eval_bridge.questions import Wish, generation, questions
 from darumeru.lm_eval_bridge.tokens import TokenRules
+from darumeru.prompts.thoughts import switches
 from darumeru.runs.config import AskConfig
 from darumeru.runs.plan import Planner
 from darumeru.runs.planned import PlannedSample, PlannedTask
@@ -59,7 +60,7 @@ class TaskPlan:
         self.rules = rules
         self.room = planner.total()
         self.where = f"{NAME}:{name}"
-        self.thinks = planner.config.thinking and task.OUTPUT_TYPE == "generate_until"
+        self.thinks = planner.config.thinking and planner.builder.is_chat and task.OUTPUT_TYPE == "generate_until"
         self.sampled = ""
 
     def planned(self, asked: Asked, loaded: Loaded) -> PlannedTask:
@@ -89,7 +90,7 @@ class TaskPlan:
         builder = self.planner.builder
         if not builder.is_chat:
             return None
-        variables = dict(builder.template.variables) | {"enable_thinking": self.thinks}
+        variables = switches(builder.template.source or "", self.thinks)
         return ChatRenderer(builder.tokenizer, builder.template.source, variables)
 
     def _samples(self, documents: Mapping[int, Sequence[Any]]) -> list[list[PlannedSample]]:
@@ -156,8 +157,10 @@ class TaskPlan:
         return made
 
     def _kind(self, wish: Wish) -> Generate:
-        extra = self.planner.config.thinking_tokens if self.thinks else 0
-        kind = replace(wish.kind, max_new_tokens=wish.kind.max_new_tokens + extra)
+        kind = replace(wish.kind, keep=self.planner.builder.thought_tokens)
+        if self.thinks:  # its stops are applied to what follows the thoughts
+            budget = kind.max_new_tokens + self.planner.config.thinking_tokens
+            kind = replace(kind, max_new_tokens=budget, stop=())
         if kind.max_new_tokens >= self.room:
             raise UserError(
                 f"{self.where} needs {kind.max_new_tokens} tokens for an answer, and prompt and answer together may "

@@ -27,12 +27,12 @@ class Line:
     arguments: tuple[Any, ...]
 
 
-def lines(spec: TaskSpec, sample: Sample, prompt: str, shortest: int) -> list[Line]:
+def lines(spec: TaskSpec, sample: Sample, prompt: str, shortest: int, stop: Sequence[str] = ()) -> list[Line]:
     """The requests that ask one sample after `prompt`. shortest: characters of the shortest continuation that stands
-    against this one (extractive summaries), 0 when there is none."""
+    against this one (extractive summaries), 0 when there is none. stop: texts that end a generated answer."""
     if spec.method == "generate":
         settings = {
-            "until": list(spec.stop),
+            "until": list(stop),
             "max_gen_toks": spec.max_new_tokens,
             "do_sample": False,
             "temperature": 0.0,

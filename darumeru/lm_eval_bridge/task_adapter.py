@@ -15,7 +15,9 @@ from darumeru.core.row import SampleRow
 from darumeru.lm_eval_bridge.spoken import lines, row
 from darumeru.metrics import metric as metric_named
 from darumeru.prompts.chat_template import ChatTemplate
+from darumeru.prompts.plain import FORMATS
 from darumeru.tasks.formats import sample_maker
+from darumeru.tasks.profiles import profile_named
 from darumeru.tasks.records import load_split
 from darumeru.tasks.registry import load_registry
 from darumeru.tasks.sample import Sample
@@ -60,7 +62,8 @@ class DarumeruTask(Task):  # type: ignore[misc]
         metadata = dict(config.get("metadata") or {})
         self.VERSION = metadata.get("version")
         self.data = str(metadata.get("data", "hub"))
-        registry = load_registry(str(metadata.get("profile", "darumeru")))
+        self.profile = profile_named(str(metadata.get("profile", "darumeru")))
+        registry = load_registry(self.profile.name)
         self.spec: TaskSpec = registry.select([str(config["darumeru_task"])])[0]
         self.OUTPUT_TYPE = "generate_until" if self.spec.method == "generate" else "loglikelihood"
         self.DATASET_PATH = self.spec.source.repository
@@ -146,7 +149,7 @@ class DarumeruTask(Task):  # type: ignore[misc]
         for sample in self._records(num_fewshot)[doc["record"]]:
             messages = sample.conversation(self._shots(sample, num_fewshot))
             if chat_template is None:
-                text = ChatTemplate(None).render(messages)
+                text = ChatTemplate(None, plain=FORMATS[self.profile.plain_format]).render(messages)
                 rendered.append(f"{system_instruction}\n{text}" if system_instruction else text)
                 continue
             history = [{"role": message.role, "content": message.content} for message in messages]
@@ -161,13 +164,20 @@ class DarumeruTask(Task):  # type: ignore[misc]
     def construct_requests(self, doc: Mapping[str, Any], ctx: Sequence[str], **kwargs: Any) -> list[Instance]:
         samples = self._records(self.config.num_fewshot or 0)[doc["record"]]
         shortest = min(len(sample.continuation or "") for sample in samples)
+        chat = kwargs.get("chat_template") is not None
         asked = [
-            line for sample, text in zip(samples, ctx, strict=True) for line in lines(self.spec, sample, text, shortest)
+            line
+            for sample, text in zip(samples, ctx, strict=True)
+            for line in lines(self.spec, sample, text, shortest, self._stops(sample, chat))
         ]
         return [
             Instance(request_type=line.kind, doc=doc, arguments=line.arguments, idx=place, metadata=kwargs["metadata"])
             for place, line in enumerate(asked)
         ]
+
+    def _stops(self, sample: Sample, chat: bool) -> tuple[str, ...]:
+        reference = sample.target if self.spec.options.get("target") == "reference" else ""
+        return self.profile.stops(self.spec.stop, chat, reference)
 
     def process_results(self, doc: Mapping[str, Any], results: Sequence[Any]) -> dict[str, Value]:
         shots = self.config.num_fewshot or 0

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from darumeru.core.errors import UserError
+from darumeru.core.files import remove_leftovers
 
 BUFFER_BYTES = 16 << 20
 ALIGNMENT = 4096
@@ -183,6 +184,7 @@ def appearing_folder(output: Path, replace: bool = False) -> Iterator[Path]:
     if not replace:
         check_output(output)
     output.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(output.absolute().parent, f".{output.name}.partial-")
     temporary = output.absolute().parent / f".{output.name}.partial-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()

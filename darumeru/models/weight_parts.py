@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from darumeru.core.files import remove_leftovers
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +22,9 @@ def weight_parts(weights: Iterable[tuple[str, torch.Tensor]], part_bytes: int = 
     """Yield files that hold the weights in order, each of at most `part_bytes` (or one tensor); a file is deleted when
     the next one is asked for. They lie in shared memory where there is some with room for two parts."""
     roomy = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 2 * part_bytes
-    with tempfile.TemporaryDirectory(prefix="darumeru-", dir=SHARED_MEMORY if roomy else None) as folder:
+    place = SHARED_MEMORY if roomy else tempfile.gettempdir()
+    remove_leftovers(Path(place), "darumeru-")
+    with tempfile.TemporaryDirectory(prefix=f"darumeru-{os.getpid()}-", dir=place) as folder:
         path = Path(folder) / "part.safetensors"
         for part in _parts(weights, part_bytes):
             _save(part, path)

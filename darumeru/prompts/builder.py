@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import Any
 from darumeru.core.errors import UserError
 from darumeru.core.message import Message
 from darumeru.prompts.chat_template import ChatTemplate
+from darumeru.prompts.plain import PlainFormat
+from darumeru.prompts.thoughts import decoded, kept_tokens, switches, thinks
+from darumeru.prompts.trial import try_template
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,18 @@ class PromptOptions:
 
 PLAIN = PromptOptions()
 
+# How tokenizers spell a space at the beginning of a token.
+SPACES = ("▁", "Ġ")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A prompt, and the ids of an answer that follows it in the same text."""
+
+    text: str
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
 
 class PromptBuilder:
     """Renders and tokenizes for one tokenizer (a transformers tokenizer, duck-typed)."""
@@ -38,6 +54,38 @@ class PromptBuilder:
         self.tokenizer = tokenizer
         self.options = options
         self.template = _template(tokenizer, options)
+
+    @cached_property
+    def may_think(self) -> bool:
+        """Whether the model may say thoughts before an answer, as far as its template knows of them."""
+        return self.template.source is not None and thinks(self.template.source)
+
+    @cached_property
+    def thought_tokens(self) -> tuple[str, ...]:
+        """Special tokens that mark thoughts, which decoding must not drop."""
+        return kept_tokens(self.tokenizer)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of generated ids, the marks of thoughts included."""
+        return decoded(self.tokenizer, ids, self.thought_tokens)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user has to know of how this model is asked."""
+        if not self.is_chat and self.options.chat_template != "none":
+            return (
+                "the model has no chat template: it is taken for a foundation model and asked in the plain format of "
+                'the profile (--chat-template FILE gives it one, "none" says that this is right)',
+            )
+        if self.options.thinking and not self.may_think:
+            return ("--thinking: the model's chat template knows no thinking",)
+        return ()
+
+    def in_format(self, plain: PlainFormat) -> PromptBuilder:
+        """The same builder with that plain format for a model without a chat template."""
+        other = copy.copy(self)
+        other.template = replace(self.template, plain=plain)
+        return other
 
     @property
     def is_chat(self) -> bool:
@@ -86,9 +134,26 @@ class PromptBuilder:
 
     @cached_property
     def adds_leading_space(self) -> bool:
-        """Whether the tokenizer itself puts a space before a text (SentencePiece's dummy prefix)."""
-        first = self.tokens("а")[:1]
-        return bool(first) and first == self.tokens(" а")[:1] and len(self.tokens("а")) == len(self.tokens(" а"))
+        """Whether the tokenizer itself puts a space before a text: found by encoding one letter."""
+        first = self.tokenizer.convert_ids_to_tokens(self.tokens("a")[:1])
+        return bool(first) and str(first[0]).startswith(SPACES)
+
+    def answers(self, conversations: Sequence[Sequence[Message]]) -> list[Opened]:
+        """Of each conversation, whose last message is an answer: the text before the answer, its ids, and those of the
+        answer as it follows them, both cut from the ids of the whole. A token that the answer's first letter shares
+        with what is before belongs to the answer."""
+        whole = [self.text(messages) for messages in conversations]
+        before = []
+        for text, messages in zip(whole, conversations, strict=True):
+            answer = messages[-1].content
+            if not text.endswith(answer):
+                raise UserError("changes the text of an answer", "chat template")
+            before.append(text.removesuffix(answer))
+        found = []
+        for text, base, ids in zip(before, self.ids(before), self.ids(whole), strict=True):
+            shared = next((n for n, pair in enumerate(zip(base, ids, strict=False)) if pair[0] != pair[1]), len(base))
+            found.append(Opened(text, tuple(ids[:shared]), tuple(ids[shared:])))
+        return found
 
 
 def _template(tokenizer: Any, options: PromptOptions) -> ChatTemplate:
@@ -98,12 +163,25 @@ def _template(tokenizer: Any, options: PromptOptions) -> ChatTemplate:
     if options.chat_template == "none":
         source = None
     elif options.chat_template:
-        path = Path(options.chat_template).expanduser()
-        if not path.is_file():
-            raise UserError("no such chat template file", str(path))
-        source = path.read_text(encoding="utf-8")
-    special = {name: value for name, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
-    return ChatTemplate(source, special, {"enable_thinking": options.thinking}, options.date)
+        source = _read(Path(options.chat_template).expanduser())
+    if source is None:
+        return ChatTemplate(None)
+    try_template(source)
+    special: dict[str, Any] = {
+        name: value for name, value in tokenizer.special_tokens_map.items() if isinstance(value, str)
+    }
+    # Of transformers before 5, which templates of its day read.
+    special["additional_special_tokens"] = list(getattr(tokenizer, "extra_special_tokens", None) or ())
+    return ChatTemplate(source, special, switches(source, options.thinking), options.date)
+
+
+def _read(path: Path) -> str:
+    if not path.is_file():
+        raise UserError("no such chat template file", str(path))
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"is not UTF-8: {error.reason} at byte {error.start}", str(path)) from error
 
 
 def load_tokenizer(folder: str, trust_remote_code: bool = False) -> Any:
@@ -111,6 +189,23 @@ def load_tokenizer(folder: str, trust_remote_code: bool = False) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"the tokenizer cannot be read: {str(error).splitlines()[0]}", folder) from error
+    if not getattr(tokenizer, "chat_template", None) and (source := _template_of_processor(Path(folder))):
+        tokenizer.chat_template = source
+    return tokenizer
+
+
+def _template_of_processor(folder: Path) -> str | None:
+    """The chat template that a multimodal model's folder has beside its tokenizer."""
+    path = folder / "chat_template.json"
+    if not path.is_file():
+        return None
+    try:
+        source = json.loads(path.read_text(encoding="utf-8"))["chat_template"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"holds no chat template: {error}", str(path)) from error
+    if not isinstance(source, str):
+        raise UserError("holds a chat template that is no text", str(path))
+    return source

@@ -10,6 +10,7 @@ from typing import Any
 
 from darumeru.core.errors import UserError
 from darumeru.core.message import Message
+from darumeru.prompts.plain import SIMPLE, PlainFormat
 
 # Marks where an open message ends in a rendered conversation. Templates trim white space, never letters.
 _OPEN_END = "dArUmErUoPeNeNd"
@@ -19,15 +20,15 @@ _OPEN_END = "dArUmErUoPeNeNd"
 class ChatTemplate:
     """A Jinja chat template with the names it may use (bos_token, eos_token, ...).
 
-    source None = the plain format of foundation models: user messages end in one line feed, answers in two, an
-    open answer stands as it is. variables: switches for the template, such as enable_thinking. today: what the template
-    takes for today's date; None: the machine's.
+    source None = a foundation model, asked in the plain format. variables: switches for the template, such as
+    enable_thinking. today: what the template takes for today's date; None: the machine's.
     """
 
     source: str | None
-    special_tokens: Mapping[str, str] = field(default_factory=dict)
+    special_tokens: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, Any] = field(default_factory=dict)
     today: date | None = None
+    plain: PlainFormat = SIMPLE
 
     @property
     def prints_date(self) -> bool:
@@ -36,9 +37,10 @@ class ChatTemplate:
 
     def render(self, messages: Sequence[Message]) -> str:
         """The prompt as text. A last assistant message is left open exactly where its content ends; after a last
-        user message the template's generation prompt follows. Raises UserError when the template refuses."""
+        user message the template's generation prompt follows, and after it the open answer where the template leaves
+        that out. Raises UserError when the template refuses."""
         if self.source is None:
-            return _plain(messages)
+            return self.plain.render(messages)
         opened = messages[-1].role == "assistant"
         shown = [{"role": message.role, "content": message.content} for message in messages]
         if not opened:
@@ -47,15 +49,16 @@ class ChatTemplate:
         text = self._filled(shown, generation_prompt=False)
         cut = text.rfind(_OPEN_END)
         if cut < 0:
-            raise UserError("the chat template leaves out the last assistant message", "chat template")
+            return self._filled(shown[:-1], generation_prompt=True) + messages[-1].content
         return text[:cut]
 
     def _filled(self, messages: list[dict[str, str]], generation_prompt: bool) -> str:
         import jinja2
 
+        compiled = self._compiled
         try:
             return str(
-                self._compiled.render(
+                compiled.render(
                     messages=messages,
                     add_generation_prompt=generation_prompt,
                     **{"bos_token": "", "eos_token": "", **self.special_tokens},
@@ -65,30 +68,20 @@ class ChatTemplate:
             )
         except jinja2.TemplateError as error:
             roles = ", ".join(dict.fromkeys(message["role"] for message in messages))
-            raise UserError(
-                f"the chat template refuses messages of the roles {roles}: {error}", "chat template"
-            ) from error
+            raise UserError(f"refuses messages of the roles {roles}: {error}", "chat template") from error
+        except Exception as error:  # a template is a stranger's code, which may raise anything
+            raise UserError(f"fails: {type(error).__name__}: {error}", "chat template") from error
 
     @cached_property
     def _compiled(self) -> Any:
         from jinja2 import TemplateError
         from jinja2.exceptions import TemplateSyntaxError
-        from transformers.utils.chat_template_utils import _compile_jinja_template
+
+        from darumeru.prompts.jinja import environment
 
         try:
-            return _compile_jinja_template(self.source)
+            return environment().from_string(self.source)
         except TemplateSyntaxError as error:
             raise UserError(f"is not a Jinja template: {error}", f"chat template, line {error.lineno}") from error
-        except TemplateError as error:
+        except (TemplateError, RecursionError) as error:
             raise UserError(f"is not a Jinja template: {error}", "chat template") from error
-
-
-def _plain(messages: Sequence[Message]) -> str:
-    parts = []
-    for number, message in enumerate(messages):
-        last = number == len(messages) - 1
-        if message.role == "assistant":
-            parts.append(message.content if last else f"{message.content}\n\n")
-        else:
-            parts.append(f"{message.content}\n")
-    return "".join(parts)

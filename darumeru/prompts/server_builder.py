@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Sequence
 
 from darumeru.core.errors import TaskRefused
-from darumeru.prompts.builder import PLAIN, PromptBuilder, PromptOptions
+from darumeru.core.message import Message
+from darumeru.prompts.builder import PLAIN, Opened, PromptBuilder, PromptOptions
 from darumeru.prompts.chat_template import ChatTemplate
 
 
@@ -20,6 +21,11 @@ class ServerPromptBuilder(PromptBuilder):
         self.template = ChatTemplate(None)
         self.template_hash = hashlib.sha256(f"server:{options.thinking}".encode()).hexdigest()
 
+    # Nobody knows what a server's model does.
+    may_think = True
+    thought_tokens = ()
+    remarks = ()
+
     @property
     def is_chat(self) -> bool:
         return True
@@ -28,6 +34,12 @@ class ServerPromptBuilder(PromptBuilder):
         return [[] for _ in texts]
 
     def tokens(self, text: str) -> list[int]:
-        raise TaskRefused(
-            "this task needs the model's tokenizer", "--tokenizer", "name the folder or Hub id of the tokenizer"
-        )
+        raise _without_tokenizer()
+
+    def answers(self, conversations: Sequence[Sequence[Message]]) -> list[Opened]:
+        raise _without_tokenizer()
+
+
+def _without_tokenizer() -> TaskRefused:
+    mend = "name the folder or Hub id of the tokenizer"
+    return TaskRefused("this task needs the model's tokenizer", "--tokenizer", mend)

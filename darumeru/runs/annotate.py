@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from darumeru.core.answer import Answer
 from darumeru.core.registry import Registry
+from darumeru.prompts.thoughts import answer_of
 
 STILL_THINKING = "still_thinking"
-THOUGHT_TOKENS = "thought_tokens"
-OPEN, CLOSE = "<think>", "</think>"
+THOUGHT_TOKENS, ANSWER_TOKENS = "thought_tokens", "answer_tokens"
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """answer: what metrics read. notes: what was found on the way, for rates and readers."""
+    """answer: what metrics read. notes: what was found on the way, for rates and readers. stop: texts at which an
+    answer ends; they were not told to an engine whose model might have thought first."""
 
     answer: Answer
     notes: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
 
 
 # An annotator: from the prompt's text and the annotation so far to the next one.
@@ -29,9 +31,9 @@ ANNOTATORS: Registry[Annotator] = Registry(
 )
 
 
-def annotated(prompt: str, raw: Answer, names: Sequence[str]) -> Annotation:
+def annotated(prompt: str, raw: Answer, names: Sequence[str], stop: Sequence[str] = ()) -> Annotation:
     """A raw answer after the annotators of these names, one after the other."""
-    found = Annotation(raw)
+    found = Annotation(raw, stop=tuple(stop))
     for name in names:
         found = ANNOTATORS.get(name)(prompt, found)
     return found
@@ -43,37 +45,48 @@ def annotators_of(method: str, more: Sequence[str] = ()) -> tuple[str, ...]:
 
 
 def without_thoughts(prompt: str, found: Annotation) -> Annotation:
-    """Keeps what a thinking model says after its thoughts; a text without their marks stays as it is, and one whose
-    budget ended inside them is empty and noted as still thinking."""
+    """Keeps what a thinking model says after its thoughts, up to the first text that ends an answer; a text without
+    marks of thoughts stays as it is, and one that ends within them is empty and noted as still thinking."""
     answer = found.answer
     if answer.text is None:
         return found
-    if CLOSE in answer.text:
-        text = answer.text.rpartition(CLOSE)[2].lstrip("\n")
-        tokens = answer.tokens and answer.tokens[int(answer.extra.get(THOUGHT_TOKENS, 0)) :]
-        return Annotation(replace(answer, text=text, tokens=tokens), found.notes)
-    if answer.text.lstrip().startswith(OPEN) or prompt.rstrip().endswith(OPEN):
-        return Annotation(replace(answer, text="", tokens=()), (*found.notes, STILL_THINKING))
-    return found
+    said = answer_of(prompt, answer.text)
+    if said.thinking:
+        return replace(found, answer=replace(answer, text="", tokens=()), notes=(*found.notes, STILL_THINKING))
+    text, tokens = said.answer, answer.tokens
+    if THOUGHT_TOKENS in answer.extra and tokens is not None:
+        start = int(answer.extra[THOUGHT_TOKENS])
+        tokens = tokens[start : start + int(answer.extra.get(ANSWER_TOKENS, len(tokens)))]
+    if any(stop in text for stop in found.stop):
+        text = text.lstrip("\n")
+        text = text[: min((text.find(stop) for stop in found.stop if stop in text), default=len(text))]
+    return replace(found, answer=replace(answer, text=text, tokens=tokens))
 
 
 def thought_counter(decode: Callable[[Sequence[int]], str]) -> Callable[[Answer], Answer]:
-    """A function that notes on an answer with thoughts how many of its tokens they take, which needs the tokenizer and
-    so is done when the answer arrives. decode: text of token ids."""
+    """A function that notes on an answer with thoughts how many of its tokens they take and how many the answer that
+    follows, which needs the tokenizer and so is done when the answer arrives. decode: text of token ids, marks of
+    thoughts included."""
 
     def counted(answer: Answer) -> Answer:
-        if answer.text is None or not answer.tokens or CLOSE not in answer.text:
+        if answer.text is None or not answer.tokens:
             return answer
-        rest = answer.text.rpartition(CLOSE)[2].lstrip("\n")
-        # The fewest leading tokens after which only the rest is left to be said.
-        low, high = 0, len(answer.tokens)
-        while low < high:
-            middle = (low + high) // 2
-            if len(decode(answer.tokens[:middle])) >= len(answer.text) - len(rest):
-                high = middle
-            else:
-                low = middle + 1
-        extra: Mapping[str, float] = {**answer.extra, THOUGHT_TOKENS: float(low)}
-        return replace(answer, extra=extra)
+        said = answer_of("", answer.text)
+        if said.thinking or said.answer == answer.text:
+            return answer
+        start, end = (_fewest(decode, answer.tokens, length) for length in (said.start, said.end))
+        return replace(answer, extra={**answer.extra, THOUGHT_TOKENS: float(start), ANSWER_TOKENS: float(end - start)})
 
     return counted
+
+
+def _fewest(decode: Callable[[Sequence[int]], str], tokens: Sequence[int], length: int) -> int:
+    """The fewest leading tokens that say so many characters."""
+    low, high = 0, len(tokens)
+    while low < high:
+        middle = (low + high) // 2
+        if len(decode(tokens[:middle])) >= length:
+            high = middle
+        else:
+            low = middle + 1
+    return low

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from darumeru.core.answer import Answer
+from darumeru.core.answer import Answer, fault
 from darumeru.core.row import StoredAnswer
 from darumeru.engines.protocol import Engine, EngineDied
 from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
@@ -35,7 +34,7 @@ class Pending:
     parts: dict[str, Answer] = field(default_factory=dict)
     _solving: Generator[Sequence[Request], Sequence[Answer], Answer] | None = None
     _asked: Sequence[Request] = ()
-    _given: dict[str, Answer] = field(default_factory=dict)
+    _numbers: dict[str, int] = field(default_factory=dict)
 
     def begin(self) -> Iterator[StoredAnswer | Request]:
         """The sample's first requests; its own answer where the stored parts give it already."""
@@ -43,29 +42,34 @@ class Pending:
             yield self.planned.request
             return
         self._solving = self.planned.solver.solve(self.planned.requests)
-        self._asked = next(self._solving)
-        yield from self._go_on()
+        yield from self._go_on(self._solving, next(self._solving))
 
     def take(self, request: Request, answer: Answer) -> Iterator[StoredAnswer | Request]:
         """What an answer leads to: lines for the store, and further requests."""
         if self._solving is None:
             yield self._row(request, answer, request.key)
             return
-        self._given[request.key] = answer
-        yield self._row(request, answer, request.key, part=len(self.parts) + len(self._given) - 1)
-        if all(one.key in self._given for one in self._asked):
-            yield from self._go_on()
+        self.parts[request.key] = answer
+        yield self._row(request, answer, request.key, self._numbers[request.key])
+        if all(one.key in self.parts for one in self._asked):
+            yield from self._go_on(self._solving, self._asked)
 
-    def _go_on(self) -> Iterator[StoredAnswer | Request]:
-        known = self.parts | self._given
-        while self._solving is not None and all(one.key in known for one in self._asked):
+    def _go_on(
+        self, solving: Generator[Sequence[Request], Sequence[Answer], Answer], asked: Sequence[Request]
+    ) -> Iterator[StoredAnswer | Request]:
+        while True:
+            for one in asked:
+                self._numbers.setdefault(one.key, len(self._numbers))
+            missing = {one.key: one for one in asked if one.key not in self.parts}
+            if missing:
+                break
             try:
-                self._asked = self._solving.send([known[one.key] for one in self._asked])
+                asked = solving.send([self.parts[one.key] for one in asked])
             except StopIteration as done:
                 yield self._row(self.planned.request, done.value, self.planned.key)
                 return
-        self._given |= {one.key: known[one.key] for one in self._asked if one.key in known}
-        yield from (one for one in self._asked if one.key not in known)
+        self._asked = asked
+        yield from missing.values()
 
     def _row(self, request: Request, answer: Answer, key: str, part: int | None = None) -> StoredAnswer:
         sample = self.planned.sample
@@ -104,7 +108,7 @@ def stream(
     task, not the others. Requests that depend on answers go together in a next round.
     """
     failures: dict[str, str] = {}
-    errors: Counter[str] = Counter()
+    errors: dict[str, set[str]] = {}
     asked: list[tuple[Pending, Request]] = []
     further: list[tuple[Pending, Request]] = []
 
@@ -130,13 +134,18 @@ def stream(
             with closing(_answers(engine, [request for _, request in asked])) as answers:
                 for index, answer in answers:
                     one, request = asked[index]
-                    task = one.planned.sample.task
-                    if answer.error is None:
+                    sample = one.planned.sample
+                    error = answer.error
+                    if error is None and (wrong := fault(answer)):
+                        error = f"the {engine.name} engine gave no answer: {wrong}"
+                    if error is None:
                         sort(one, one.take(request, finish(answer)))
                         continue
-                    errors[task] += 1
-                    failures.setdefault(task, answer.error)
-                    progress.advance(task)
+                    failures.setdefault(sample.task, error)
+                    failed = errors.setdefault(sample.task, set())
+                    if sample.id not in failed:
+                        failed.add(sample.id)
+                        progress.advance(sample.task)
     except EngineDied as death:
         return Failures(_counted(failures, errors), str(death))
     return Failures(_counted(failures, errors))
@@ -146,7 +155,12 @@ def _answers(engine: Engine, requests: Sequence[Request]) -> Any:
     return engine.answer(requests)
 
 
-def _counted(failures: Mapping[str, str], errors: Mapping[str, int]) -> dict[str, str]:
+def _counted(failures: Mapping[str, str], errors: Mapping[str, set[str]]) -> dict[str, str]:
     return {
-        task: f"{errors[task]} samples failed: {text}" if task in errors else text for task, text in failures.items()
+        task: f"{_samples(len(errors[task]))} failed: {text}" if task in errors else text
+        for task, text in failures.items()
     }
+
+
+def _samples(count: int) -> str:
+    return "1 sample" if count == 1 else f"{count} samples"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from darumeru.core.row import SampleRow, StoredAnswer
 from darumeru.metrics import metric as metric_named
-from darumeru.runs.annotate import annotated, annotators_of
+from darumeru.runs.annotate import annotated
 from darumeru.runs.store import SampleStore
 from darumeru.runs.stored_plan import StoredQuestion, StoredTask, read_questions
 
@@ -24,7 +24,7 @@ def joined_rows(run: Path, task: StoredTask) -> list[SampleRow]:
 
 
 def _joined(question: StoredQuestion, stored: StoredAnswer, task: StoredTask) -> SampleRow:
-    annotation = annotated(stored.prompt, stored.answer, annotators_of(task.method))
+    annotation = annotated(stored.prompt, stored.answer, task.annotators, task.asking.get("stop", ()))
     return SampleRow(
         task=stored.task,
         id=stored.id,

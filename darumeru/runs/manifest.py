@@ -8,12 +8,15 @@ import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from darumeru.core.errors import UserError
 from darumeru.core.files import to_json, write_atomically
+from darumeru.core.secrets import redacted
+from darumeru.core.shapes import check_shape
 
 MANIFEST = "manifest.json"
 SCHEMA = 2
@@ -31,6 +34,21 @@ PACKAGES = (
     "rouge-score",
     "pymorphy3",
 )
+
+
+_SHAPE = {
+    "status": str,
+    "spec": dict,
+    "model": dict,
+    "sessions": list,
+    "profile": str,
+    "engine": dict,
+    "template": dict,
+    "data": dict,
+    "started": str,
+    "seed": int,
+    "resamples": int,
+}
 
 
 def versions() -> dict[str, str]:
@@ -89,9 +107,19 @@ class SessionLog:
 
 
 def _command() -> list[str]:
-    """The command line as typed; a program that calls the library has none."""
+    """The command line as typed, without its secrets; a program that calls the library has none."""
     name = Path(sys.argv[0]).name if sys.argv else ""
-    return ["darumeru", *sys.argv[1:]] if name in ("darumeru", "__main__.py") else []
+    return ["darumeru", *map(_without_secrets, sys.argv[1:])] if name in ("darumeru", "__main__.py") else []
+
+
+def _without_secrets(word: str) -> str:
+    """An argument of the command line. JSON is read for it: an escaped letter hides a name from a pattern."""
+    if word.startswith("{"):
+        with suppress(ValueError, RecursionError):
+            found = json.loads(word)
+            hidden = redacted(found)
+            return word if hidden == found else json.dumps(hidden, ensure_ascii=False)
+    return str(redacted(word))
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
@@ -103,14 +131,19 @@ def read_manifest(run: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError("is not the folder of a run: manifest.json is missing", str(run)) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"is broken: {error}", str(path)) from error
     if not isinstance(manifest, dict) or not isinstance(manifest.get("schema"), int):
         raise UserError("is not a manifest of a run: `schema` is missing", str(path))
     check_schema(manifest["schema"], SCHEMA, path)
-    missing = [name for name in ("status", "spec", "model", "sessions") if name not in manifest]
-    if missing:
-        raise UserError(f"is not a manifest of a run: `{missing[0]}` is missing", str(path))
+    try:
+        check_shape(manifest, _SHAPE)
+        check_shape(manifest["model"], {"name": str})
+        check_shape(manifest["spec"], {"answers": dict, "scores": dict})
+        for session in manifest["sessions"]:
+            check_shape(session, {"started": str})
+    except ValueError as error:
+        raise UserError(f"is not a manifest of a run: {error}", str(path)) from error
     return manifest
 
 

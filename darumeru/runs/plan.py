@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from darumeru.core.errors import TaskRefused, UserError
 from darumeru.engines.request import Request
 from darumeru.prompts.builder import PromptBuilder
+from darumeru.prompts.plain import FORMATS
 from darumeru.runs.config import AskConfig
 from darumeru.runs.planned import Plan, PlannedSample, PlannedTask
 from darumeru.runs.requests import Asked, RequestMaker
@@ -39,10 +40,10 @@ class Planner:
 
     def __init__(self, config: AskConfig, builder: PromptBuilder, identity: str, context: int | None) -> None:
         self.config = config
-        self.builder = builder
         self.context = context
         self.profile: Profile = profile_named(config.profile)
-        self.requests = RequestMaker(config, builder, self.profile, identity)
+        self.builder = builder.in_format(FORMATS[self.profile.plain_format])
+        self.requests = RequestMaker(config, self.builder, self.profile, identity)
         self._splits: dict[tuple[Any, ...], Split] = {}
 
     def plan(self, specs: Sequence[TaskSpec], sources: Sequence[TaskSource] = ()) -> Plan:
@@ -99,6 +100,8 @@ class Planner:
 
     def _task(self, spec: TaskSpec, samples: Sequence[Sample], data: Mapping[str, Any], cut: bool) -> PlannedTask:
         room = self.total(spec.max_length) - self.requests.new_tokens(spec)
+        if self.profile.prompt_limit:
+            room = min(room, self.profile.prompt_limit)
         if room <= 0:
             raise UserError(
                 f"{spec.name} needs {self.requests.new_tokens(spec)} tokens for an answer, and prompt and answer "
@@ -125,7 +128,8 @@ class Planner:
             conversations = [samples[number].conversation(shots[number]) for number in waiting]
             again = []
             for number, asked in zip(waiting, self.requests.asked(spec, trying, conversations), strict=True):
-                if asked.length <= room:
+                # As both programs of the authors do: a prompt exactly as long as the room loses a shot.
+                if asked.length < room or (asked.length == room and not shots[number]):
                     ready[number] = self._planned(spec, samples[number], asked, shots[number])
                 elif shots[number] == 0:
                     lost.append(number)

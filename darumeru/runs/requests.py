@@ -51,27 +51,48 @@ class RequestMaker:
 
     def new_tokens(self, spec: TaskSpec) -> int:
         """Tokens that an answer may have."""
-        return spec.max_new_tokens + (self.config.thinking_tokens if self._thinks(spec) else 0)
+        thoughts = spec.thinking_tokens or self.config.thinking_tokens
+        return spec.max_new_tokens + (thoughts if self._thinks(spec) else 0)
 
     def _thinks(self, spec: TaskSpec) -> bool:
-        return self.config.thinking and spec.method == "generate"
+        return self.config.thinking and self.builder.is_chat and spec.method == "generate"
 
     def asked(self, spec: TaskSpec, samples: Sequence[Sample], conversations: Sequence[Conversation]) -> list[Asked]:
         """What asks each of the samples; TaskRefused for a task that cannot be asked with this tokenizer."""
+        if spec.method == "loglikelihood":
+            return self._continuations(samples, conversations)
         rendered = [self._messages(spec, conversation) for conversation in conversations]
         texts = [self.builder.text(messages) for messages in rendered]
         if spec.method == "multiple_choice":
             return self._choices(spec, rendered, texts)
-        kinds: list[Generate | LogLikelihood]
-        if spec.method == "loglikelihood":
-            kinds = [LogLikelihood(tuple(self.builder.tokens(sample.continuation or ""))) for sample in samples]
-        else:
-            kinds = [Generate(self.new_tokens(spec), spec.stop)] * len(texts)
+        kinds = [
+            Generate(self.new_tokens(spec), self._stops(spec, sample, messages), self.builder.thought_tokens)
+            for sample, messages in zip(samples, rendered, strict=True)
+        ]
         prompts = self.builder.ids(texts)
         return [
             Asked((self.keyed(Request(tuple(prompt), kind, text, messages)),))
             for prompt, kind, text, messages in zip(prompts, kinds, texts, rendered, strict=True)
         ]
+
+    def _continuations(self, samples: Sequence[Sample], conversations: Sequence[Conversation]) -> list[Asked]:
+        answered = [
+            self.builder.conversation((*conversation, Message("assistant", sample.continuation or "")))
+            for sample, conversation in zip(samples, conversations, strict=True)
+        ]
+        return [
+            Asked((self.keyed(Request(one.prompt, LogLikelihood(one.answer), one.text, messages)),))
+            for one, messages in zip(self.builder.answers(answered), answered, strict=True)
+        ]
+
+    def _stops(self, spec: TaskSpec, sample: Sample, messages: Conversation) -> tuple[str, ...]:
+        """Texts at which the engine may end the answer: none where thoughts may come first, which they must not cut;
+        annotation cuts what follows those."""
+        opened = messages[-1].role == "assistant" and self.builder.tokenizer is not None
+        if self.builder.may_think and not opened:
+            return ()
+        reference = sample.target if spec.options.get("target") == "reference" else ""
+        return self.profile.stops(spec.stop, self.builder.is_chat, reference)
 
     def _messages(self, spec: TaskSpec, conversation: Conversation) -> tuple[Message, ...]:
         if self._thinks(spec) and conversation[-1].role == "assistant":

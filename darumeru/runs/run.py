@@ -62,7 +62,7 @@ def load_run(path: str | Path, *, finished: bool = True, check_samples: bool = F
         document = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError("has no results.json yet", str(run), "`darumeru score` computes it") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"is broken: {error}", str(file), "`darumeru score` computes it again") from error
     if not isinstance(document, dict) or not isinstance(document.get("schema"), int):
         raise UserError("is not the results of a run: `schema` is missing", str(file))

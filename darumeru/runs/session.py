@@ -17,7 +17,7 @@ from darumeru.core.options import Effect, of_effect, plain
 from darumeru.core.secrets import redacted
 from darumeru.engines import free_arguments
 from darumeru.engines.protocol import Engine, EngineOptions
-from darumeru.runs.annotate import thought_counter
+from darumeru.runs.annotate import ANNOTATORS, thought_counter
 from darumeru.runs.ask import Failures, Pending, pending_samples, stream
 from darumeru.runs.config import AskConfig
 from darumeru.runs.manifest import MANIFEST, SessionLog, earlier_manifest
@@ -29,7 +29,7 @@ from darumeru.runs.score import score_run
 from darumeru.runs.sources import open_sources, split
 from darumeru.runs.spec import RunSpec, differences
 from darumeru.runs.store import SAMPLES, SampleStore
-from darumeru.runs.stored_plan import questions_of, stored_task, write_plan
+from darumeru.runs.stored_plan import StoredPlan, StoredTask
 from darumeru.runs.subject import Subject
 from darumeru.tasks.registry import load_registry
 
@@ -43,6 +43,7 @@ class Session:
     config: AskConfig
     subject: Subject
     plan: Plan
+    stored: StoredPlan
     spec: RunSpec
     progress: Progress = field(default_factory=Silent)
 
@@ -53,13 +54,18 @@ class Session:
         progress = progress or Silent()
         own, foreign = split(config.patterns)
         specs = load_registry(config.profile, config.include).select(own)
+        for name in {name for spec in specs for name in spec.annotators}:
+            ANNOTATORS.origin(name)
         sources = open_sources(foreign, config)
         answers = _answers(config, subject)
         planner = Planner(config, subject.builder, RunSpec(answers).identity, subject.context)
         progress.phase("reading data, building prompts")
         plan = planner.plan(specs, sources)
-        spec = RunSpec({**answers, "num_fewshot": planner.num_fewshot}, _scores(config, plan))
-        return Session(config, subject, plan, spec, progress)
+        for remark in subject.builder.remarks:
+            progress.note(remark)
+        stored = StoredPlan.of(plan)
+        spec = RunSpec({**answers, "num_fewshot": planner.num_fewshot}, _scores(config, stored.tasks))
+        return Session(config, subject, plan, stored, spec, progress)
 
     def answered_by(self, engine: str, name: str, progress: Progress) -> Session:
         """The same questions to the same model under another name, answered by another engine than was planned."""
@@ -98,11 +104,13 @@ class Session:
             log = SessionLog(folder, {**self._about(), **(about or {})}, earlier, self._free())
             failures = Failures()
             try:
-                write_plan(folder, self.plan)
+                self.stored.write(folder)
                 log.write("running", to_ask=len(pending))
                 if pending:
                     failures = self._ask(folder, pending, store, load)
-            except BaseException:
+            except BaseException as error:
+                answered = len(self.plan.planned) - len(pending) + store.answered
+                error.add_note(f"{answered} of {len(self.plan.planned)} answers are stored")
                 log.write("interrupted")
                 raise
             manifest = log.write("interrupted" if failures.died else "finished")
@@ -129,10 +137,8 @@ class Session:
             engine.close()
 
     def _finish(self) -> Callable[[Answer], Answer]:
-        tokenizer = self.subject.builder.tokenizer
-        if tokenizer is None:
-            return lambda answer: answer
-        return thought_counter(lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True)))
+        builder = self.subject.builder
+        return thought_counter(builder.decode) if builder.tokenizer is not None else lambda answer: answer
 
     def _finished(self, folder: Path) -> Run | None:
         """The folder's run when it is finished and is exactly this one."""
@@ -218,19 +224,18 @@ def _answers(config: AskConfig, subject: Subject) -> dict[str, Any]:
     free = free_arguments(subject.engine)
     shown = subject.builder.options.date if subject.builder.template.prints_date else None
     return {
+        **dict(of_effect(config, Effect.ANSWERS)),
         **subject.identity,
         "engine": subject.engine,
         "dtype": subject.options.dtype,
         "engine_args": redacted({key: one for key, one in subject.options.extra.items() if key not in free}),
         "template": subject.builder.template_hash,
-        **{name: value for name, value in of_effect(config, Effect.ANSWERS) if name != "engine_args"},
         "date": shown and shown.isoformat(),
     }
 
 
-def _scores(config: AskConfig, plan: Plan) -> dict[str, Any]:
+def _scores(config: AskConfig, stored: Sequence[StoredTask]) -> dict[str, Any]:
     """RunSpec.scores."""
-    stored = [stored_task(task, questions_of(task)) for task in plan.tasks]
     return {
         **dict(of_effect(config, Effect.SCORES)),
         "definitions": {task.name: task.definition for task in stored},

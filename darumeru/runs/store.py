@@ -5,17 +5,17 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from darumeru.core.answer import Answer
+from darumeru.core.answer import Answer, fault
 from darumeru.core.errors import UserError
-from darumeru.core.files import json_line
+from darumeru.core.files import full_disk_fails, json_line
 from darumeru.core.row import StoredAnswer
+from darumeru.core.shapes import check_shape, is_number
 
 SAMPLES = "samples"
 _LONGEST = 150
@@ -45,11 +45,13 @@ class SampleStore:
         self.folder = run / SAMPLES
         self._files: dict[str, IO[bytes]] = {}
         self._lock: IO[bytes] | None = None
+        self.answered = 0  # samples whose own answer was appended
 
     def __enter__(self) -> SampleStore:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.run / ".lock").open("ab")
+            with full_disk_fails(self.run):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._lock = (self.run / ".lock").open("ab")
         except OSError as error:
             raise UserError(f"cannot be written: {error.strerror}", str(self.run), "choose another --output") from error
         try:
@@ -74,15 +76,23 @@ class SampleStore:
             self._lock = None
 
     def append(self, row: StoredAnswer) -> None:
-        """Append one answer; it is in the file (out of this process) when this returns."""
+        """Append one answer; it is in the file (out of this process) when this returns. RunFailed on a full disk: the
+        file then ends with its last whole line."""
+        line = json_line(_to_values(row)).encode("utf-8")
         if row.task not in self._files:
             path = self.folder / task_file(row.task)
             _cut_torn_line(path)
-            self._files[row.task] = path.open("ab", buffering=0)
-        left = memoryview(json_line(_to_values(row)).encode("utf-8"))
-        while left:
-            # A full disk may take a part of it: the next write then says why.
-            left = left[self._files[row.task].write(left) :]
+            with full_disk_fails(self.run):
+                self._files[row.task] = path.open("ab", buffering=0)
+        file = self._files[row.task]
+        size = os.fstat(file.fileno()).st_size
+        try:
+            with full_disk_fails(self.run):
+                _write_whole(file, line)
+        except BaseException:
+            os.ftruncate(file.fileno(), size)
+            raise
+        self.answered += row.part is None
 
     def rows(self, task: str) -> Iterator[StoredAnswer]:
         """All answers of a task in file order. UserError names a line that is none."""
@@ -94,11 +104,19 @@ class SampleStore:
                 if not line.endswith(b"\n"):
                     return
                 try:
-                    yield _from_values(json.loads(line))
-                except KeyError as error:
-                    raise UserError(f"is not a sample: no {error}", f"{path}:{number}", _MEND) from error
-                except (ValueError, TypeError, AttributeError) as error:
+                    row = _from_values(json.loads(line))
+                except RecursionError as error:
+                    raise UserError("is not a sample: nested too deeply", f"{path}:{number}", _MEND) from error
+                except ValueError as error:
                     raise UserError(f"is not a sample: {error}", f"{path}:{number}", _MEND) from error
+                yield row
+
+
+def _write_whole(file: IO[bytes], data: bytes) -> None:
+    """A full disk may take a part of it: the next write then says why."""
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
 
 
 def _cut_torn_line(path: Path) -> None:
@@ -140,13 +158,13 @@ def _to_values(row: StoredAnswer) -> dict[str, Any]:
     return values if row.part is None else values | {"part": row.part}
 
 
-def _from_values(values: Mapping[str, Any]) -> StoredAnswer:
-    """The answer of one parsed line; KeyError, TypeError or ValueError when it is none."""
-    for name, kinds in _FIELDS.items():
-        if not isinstance(values[name], kinds) or isinstance(values[name], bool):
-            raise ValueError(f"`{name}` must be {_SAID[kinds]}, not {json.dumps(values[name])[:40]}")
-    part = values.get("part")
-    if part is not None and not isinstance(part, int):
+def _from_values(values: Any) -> StoredAnswer:
+    """The answer of one parsed line; ValueError when it is none."""
+    check_shape(values, _ROW)
+    seconds, part = values.get("seconds", 0.0), values.get("part")
+    if not is_number(seconds) or seconds < 0:
+        raise ValueError("`seconds` must be a number of at least 0")
+    if part is not None and (not isinstance(part, int) or isinstance(part, bool)):
         raise ValueError("`part` must be a whole number")
     return StoredAnswer(
         task=values["task"],
@@ -155,48 +173,31 @@ def _from_values(values: Mapping[str, Any]) -> StoredAnswer:
         prompt=values["prompt"],
         prompt_tokens=values["prompt_tokens"],
         num_fewshot=values["num_fewshot"],
-        answer=_answer(values["answer"], values.get("seconds", 0.0)),
+        answer=_answer(values["answer"], float(seconds)),
         part=part,
     )
 
 
-_FIELDS: Mapping[str, type] = {
-    "task": str,
-    "id": str,
-    "key": str,
-    "prompt": str,
-    "prompt_tokens": int,
-    "num_fewshot": int,
-    "answer": dict,
-}
-_SAID = {str: "text", int: "a whole number", dict: "a mapping"}
+_ROW = {"task": str, "id": str, "key": str, "prompt": str, "prompt_tokens": int, "num_fewshot": int, "answer": dict}
 
 
 def _answer(found: Mapping[str, Any], seconds: float) -> Answer:
-    probabilities, logprobs, text = found.get("probabilities"), found.get("logprobs"), found.get("text")
-    if (probabilities is not None) + (logprobs is not None) + (text is not None) != 1:
-        raise ValueError("`answer` must have one of probabilities, logprobs and text")
-    if probabilities is not None and (not probabilities or not all(_is_probability(p) for p in probabilities.values())):
-        raise ValueError("`probabilities` must be numbers from 0 to 1")
-    if logprobs is not None and not all(_is_number(value) and value <= 1e-4 for value in logprobs):
-        raise ValueError("`logprobs` must be numbers of at most 0")
-    if text is not None and not isinstance(text, str):
-        raise ValueError("`text` must be text")
-    return Answer(
-        probabilities=probabilities,
-        logprobs=tuple(logprobs) if logprobs is not None else None,
-        text=text,
-        tokens=tuple(found["tokens"]) if "tokens" in found else None,
+    logprobs, tokens, extra = found.get("logprobs"), found.get("tokens"), found.get("extra", {})
+    if logprobs is not None and not isinstance(logprobs, list):
+        raise ValueError("`logprobs` must be a list")
+    if tokens is not None and not (isinstance(tokens, list) and all(type(one) is int for one in tokens)):
+        raise ValueError("`tokens` must be whole numbers")
+    if not isinstance(extra, dict) or not all(map(is_number, extra.values())):
+        raise ValueError("`extra` must be numbers under names")
+    answer = Answer(
+        probabilities=found.get("probabilities"),
+        logprobs=None if logprobs is None else tuple(logprobs),
+        text=found.get("text"),
+        tokens=None if tokens is None else tuple(tokens),
         finish_reason=found.get("finish_reason"),
         seconds=seconds,
-        extra=found.get("extra", {}),
+        extra=extra,
     )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
-
-
-def _is_probability(value: Any) -> bool:
-    # Rounding can carry a certain answer a little above one.
-    return _is_number(value) and 0 <= value <= 1 + 1e-4
+    if wrong := fault(answer):
+        raise ValueError(wrong)
+    return answer

@@ -10,6 +10,8 @@ from typing import Any
 
 from darumeru.core.errors import UserError
 from darumeru.core.files import content_hash, json_line, write_atomically
+from darumeru.core.shapes import check_shape
+from darumeru.runs.annotate import annotators_of
 from darumeru.runs.planned import Plan, PlannedTask
 from darumeru.runs.store import task_file
 from darumeru.tasks.spec import TaskSpec
@@ -17,6 +19,27 @@ from darumeru.tasks.spec import TaskSpec
 PLAN = "plan.json"
 QUESTIONS = "questions"
 SCHEMA = 2
+_QUESTION = {"id": str, "key": str, "cluster": str, "meta": dict}
+_TASK = {
+    "name": str,
+    "group": str,
+    "method": str,
+    "metrics": list,
+    "score": list,
+    "annotators": list,
+    "language": str,
+    "leaderboard": bool,
+    "definition": str,
+    "asking": dict,
+    "num_fewshot": int,
+    "limited": bool,
+    "asked": int,
+    "targets": str,
+    "too_long": list,
+    "data": dict,
+    "source": str,
+    "settings": dict,
+}
 MEND = "run the same `darumeru run` command again"
 
 
@@ -41,6 +64,7 @@ class StoredTask:
     method: str
     metrics: tuple[str, ...]
     score: tuple[str, ...]
+    annotators: tuple[str, ...]
     language: str
     leaderboard: bool
     definition: str
@@ -73,6 +97,7 @@ def definition_of(spec: TaskSpec) -> dict[str, Any]:
         "method": spec.method,
         "metrics": spec.metrics,
         "score": spec.score,
+        "annotators": annotators_of(spec.method, spec.annotators),
         "language": spec.language,
         "leaderboard": spec.leaderboard,
         "definition": content_hash([spec.asking(), spec.scoring()]),
@@ -105,15 +130,24 @@ def questions_of(task: PlannedTask) -> list[StoredQuestion]:
     ]
 
 
-def write_plan(run: Path, plan: Plan) -> list[StoredTask]:
-    """Write RUN/plan.json and RUN/questions/; returns the tasks as stored."""
-    tasks = []
-    for task in plan.tasks:
-        questions = questions_of(task)
-        tasks.append(stored_task(task, questions))
-        write_questions(run, task.spec.name, questions)
-    write_tasks(run, tasks)
-    return tasks
+@dataclass(frozen=True)
+class StoredPlan:
+    """The tasks of a plan as they are stored, each with its questions."""
+
+    tasks: tuple[StoredTask, ...]
+    questions: tuple[Sequence[StoredQuestion], ...]
+
+    @staticmethod
+    def of(plan: Plan) -> StoredPlan:
+        """A plan as it is stored."""
+        questions = tuple(questions_of(task) for task in plan.tasks)
+        return StoredPlan(tuple(map(stored_task, plan.tasks, questions)), questions)
+
+    def write(self, run: Path) -> None:
+        """Write RUN/plan.json and RUN/questions/."""
+        for task, questions in zip(self.tasks, self.questions, strict=True):
+            write_questions(run, task.name, questions)
+        write_tasks(run, self.tasks)
 
 
 def write_questions(run: Path, task: str, questions: Sequence[StoredQuestion]) -> None:
@@ -137,12 +171,13 @@ def read_plan(run: Path) -> list[StoredTask]:
         return [_task(task) for task in document["tasks"]]
     except FileNotFoundError as error:
         raise UserError("is not the folder of a run: plan.json is missing", str(run)) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"is broken: {error}", str(path), MEND) from error
 
 
 def _task(values: Mapping[str, Any]) -> StoredTask:
-    lists = {name: tuple(map(str, values[name])) for name in ("metrics", "score", "too_long")}
+    check_shape(values, _TASK)
+    lists = {name: tuple(map(str, values[name])) for name in ("metrics", "score", "annotators", "too_long")}
     return StoredTask(**{**values, **lists})
 
 
@@ -153,8 +188,13 @@ def read_questions(run: Path, task: StoredTask) -> Iterator[StoredQuestion]:
         with path.open(encoding="utf-8", newline="\n") as file:
             for number, line in enumerate(file, 1):
                 try:
-                    yield StoredQuestion(**json.loads(line))
-                except (ValueError, TypeError) as error:
+                    values = json.loads(line)
+                    check_shape(values, _QUESTION)
+                    question = StoredQuestion(**values)
+                except (ValueError, TypeError, RecursionError) as error:
                     raise UserError(f"is not a question: {error}", f"{path}:{number}", MEND) from error
+                yield question
+    except UnicodeDecodeError as error:
+        raise UserError(f"is broken: {error}", str(path), MEND) from error
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", str(path), MEND) from error

@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from darumeru.core.terminal import one_line
 from darumeru.engines.protocol import EngineOptions
 from darumeru.prompts.builder import PromptBuilder, PromptOptions, load_tokenizer
 from darumeru.prompts.server_builder import ServerPromptBuilder
@@ -62,7 +63,7 @@ def find_subject(config: RunConfig, today: date) -> Subject:
 
 
 def _server(config: RunConfig, engine: EngineOptions, prompts: PromptOptions) -> Subject:
-    from darumeru.engines.openai_server import served_model
+    from darumeru.engines.openai_engine import served_model
     from darumeru.models.model_files import find_model
 
     files = None
@@ -80,7 +81,7 @@ def _server(config: RunConfig, engine: EngineOptions, prompts: PromptOptions) ->
         "tokenizer": files.tokenizer_fingerprint if files else "the server's",
         "adapter": None,
     }
-    return Subject(config.name or str(served["id"]), engine_of(config), engine, builder, None, identity)
+    return Subject(one_line(config.name or str(served["id"])), engine_of(config), engine, builder, None, identity)
 
 
 def _local(config: RunConfig, engine: EngineOptions, prompts: PromptOptions) -> Subject:
@@ -98,7 +99,7 @@ def _local(config: RunConfig, engine: EngineOptions, prompts: PromptOptions) -> 
     }
     engine = replace(engine, model=str(files.path), tokenizer=str(tokenizer_files.path))
     builder = PromptBuilder(tokenizer, prompts)
-    name = config.name or files.name
+    name = one_line(config.name or files.name)
     return Subject(name, engine_of(config), engine, builder, files.context_length, identity, files.revision)
 
 

@@ -16,6 +16,7 @@ from darumeru.core.registry import OWN, PluginWarning, Registry
 from darumeru.core.yaml_file import YamlFile, read_yaml, yaml_bytes
 from darumeru.tasks.formats import check_format
 from darumeru.tasks.profiles import profile_named
+from darumeru.tasks.published import with_published_texts
 from darumeru.tasks.spec import TaskSpec, parse_spec
 
 EVERYTHING = "all"
@@ -47,7 +48,7 @@ class TaskRegistry:
             if one.name in self.specs:
                 what = f"task `{one.name}` is defined twice, by {self.origins[one.name]} and {one.origin}"
                 raise one.file.error(what, "name")
-            self.specs[one.name] = parse_spec(one.file, profile)
+            self.specs[one.name] = with_published_texts(parse_spec(one.file, profile))
             self.origins[one.name] = one.origin
             self.files[one.name] = one.file
 

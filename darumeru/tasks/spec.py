@@ -70,6 +70,12 @@ class TaskSpec:
     max_length: Annotated[
         int | None, Option("Total tokens when the task needs more than the run's default.", ANSWERS, least=16)
     ] = None
+    thinking_tokens: Annotated[
+        int | None, Option("Token budget of thoughts when the task needs another than the run's.", ANSWERS, least=1)
+    ] = None
+    annotators: Annotated[
+        tuple[str, ...], Option("What parses a raw answer before metrics read it, one after the other.", SCORES)
+    ] = ()
     options: Annotated[Mapping[str, Any], Option("Settings of the format.", ANSWERS)] = field(default_factory=dict)
     differs: Annotated[
         tuple[str, ...], Option("Sentences on where this task departs from its published program.", NOTHING)

@@ -7,31 +7,28 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darumeru.core.answer import Answer
 from darumeru.core.errors import UserError
 from darumeru.core.ranks import several
 from darumeru.engines.protocol import Engine, EngineDied, EngineOptions
-from darumeru.engines.request import LogLikelihood, Request
 from darumeru.engines.vllm_reload import ReloadFailed
 from darumeru.models.live_weights import checkpoint_weights, is_sharded, signature, unwrapped
 from darumeru.models.model_folder import write_model
+from darumeru.training.canary import Canary
 from darumeru.training.config import LiveOptions
+from darumeru.training.precision import computing_dtype
 
 if TYPE_CHECKING:
     import torch
 
     Weights = Iterable[tuple[str, torch.Tensor]]
 
-CANARY_TOKENS = 64
-# Mean difference of log-probabilities between the engine and the model in training that rounding can explain.
-TOLERANCE = {"float32": 0.005, "bfloat16": 0.15, "float16": 0.05}
-
 
 class LiveEngine:
     """Give it the model with `push` (all ranks of a sharded model together), then ask the engine that it returns.
 
     folder: its own, for the description of the model that vLLM reads (no weights) and for the engine's log. say: told
-    one line when it has to do something else than it was asked. pushes: (seconds, bytes) of each push.
+    one line when it has to do something else than it was asked. pushes: (seconds, bytes) of each push. starting:
+    seconds of the last push that a new engine took. dtype: in which it computes: LiveOptions.dtype, or as training does.
     """
 
     def __init__(
@@ -42,13 +39,17 @@ class LiveEngine:
         self.max_model_len = max_model_len
         self.say = say
         self.pushes: list[tuple[float, int]] = []
+        self.starting = 0.0
         self.engine: Any = None
+        self.dtype = ""
         self._taken: Any = None
+        self._canary: Canary | None = None
         self._fallback = options.engine == "transformers"
 
     def push(self, model: Any, tokenizer: Any, canary: Sequence[int] = ()) -> Engine:
         """The engine with the model's current weights. canary: token ids of some prompt; their log-probabilities are
         compared with those of the model itself, and an engine that differs is started anew from a saved checkpoint."""
+        self.starting = 0.0
         if self._fallback:
             return self._transformers(model, tokenizer)
         try:
@@ -111,6 +112,8 @@ class LiveEngine:
         from darumeru.engines import load_engine
 
         self.close()
+        started = time.perf_counter()
+        self.dtype = computing_dtype(model) if self.options.dtype == "auto" else self.options.dtype
         shell = self.folder / "model"
         write_model(model, tokenizer, shell, weights)
         extra = dict(self.options.engine_args)
@@ -122,6 +125,7 @@ class LiveEngine:
         own_process = self.options.own_process
         options = EngineOptions(
             model=str(shell),
+            dtype=self.dtype,
             max_model_len=self.max_model_len,
             data_parallel=self.options.data_parallel,
             own_process=several() or self.options.devices is not None if own_process is None else own_process,
@@ -131,31 +135,21 @@ class LiveEngine:
         )
         self.engine = load_engine("vllm", options)
         self._taken = signature(model)
+        self.starting += time.perf_counter() - started
 
     def _agrees(self, model: Any, tokenizer: Any, canary: Sequence[int]) -> bool:
         """Whether engine and model give the same log-probabilities to the tokens of `canary`."""
-        ids = tuple(canary[: CANARY_TOKENS + 1])
-        if len(ids) < 2:
-            return True
-        request = Request(ids[:1], LogLikelihood(ids[1:]), "")
-        live, own = (self._logprobs(engine, request) for engine in (self.engine, self._transformers(model, tokenizer)))
-        dtype = str(unwrapped(model).dtype).removeprefix("torch.")
-        mean = sum(abs(one - other) for one, other in zip(live, own, strict=True)) / len(live)
-        return mean < TOLERANCE.get(dtype, 0.15)
-
-    def _logprobs(self, engine: Engine, request: Request) -> Sequence[float]:
-        answers: list[Answer] = [answer for _, answer in engine.answer([request])]
-        if answers[0].logprobs is None:
-            raise ReloadFailed(answers[0].error or "vLLM gave no log-probabilities")
-        return answers[0].logprobs
+        if self._canary is None:
+            self._canary = Canary(tokenizer, self.max_model_len)
+        return self._canary.agrees(self.engine, model, self.dtype, canary)
 
     def _transformers(self, model: Any, tokenizer: Any) -> Engine:
         from darumeru.engines.transformers_engine import TransformersEngine
 
-        inner = unwrapped(model)
         if is_sharded(model):
             raise UserError("a sharded model cannot answer by itself", "engine", "evaluate with the vLLM engine")
-        return TransformersEngine.from_model(inner, tokenizer, self.max_model_len)
+        self.dtype = computing_dtype(model)
+        return TransformersEngine.from_model(unwrapped(model), tokenizer, self.max_model_len)
 
 
 class _Counted:

@@ -35,11 +35,10 @@ def lep(
 
     Needs no GPU and no whole model in memory. The report is printed and kept in OUTPUT/lep/report.json.
     """
-    from rich.console import Console
-
+    from darumeru.core.terminal import terminal
     from lep_plugins.propagation import propagate
 
-    stderr = Console(stderr=True)
+    stderr = terminal(stderr=True)
 
     def say(line: str) -> None:
         stderr.print(line, markup=False, highlight=False)
@@ -49,7 +48,7 @@ def lep(
     if as_json:
         typer.echo(json.dumps(report.to_json(), ensure_ascii=False, indent=2))
     else:
-        Console().print(report.render())
+        terminal().print(report.render())
 
 
 @contextmanager

@@ -178,8 +178,9 @@ def stats(
 
 
 def _print_stats(rows: list[TokenizerStats]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from darumeru.core.terminal import terminal
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("tokenizer", overflow="fold")
@@ -194,7 +195,7 @@ def _print_stats(rows: list[TokenizerStats]) -> None:
             f"{row.coverage:.2%}",
             f"{row.round_trip:.2%}",
         )
-    Console().print(table)
+    terminal().print(table)
 
 
 def _make(step: Any, model: str, output: Path) -> None:
@@ -250,10 +251,11 @@ def _reading(corpus: Corpus, what: str) -> Iterator[Texts]:
 @contextmanager
 def _bytes(what: str) -> Iterator[Any]:
     """A progress bar over bytes on stderr, called with (done, total); silent where stderr is no terminal."""
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    from darumeru.core.terminal import terminal
+
+    console = terminal(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=None)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: one line, and the exit code of the signal."""
+"""Ctrl-C, SIGTERM and SIGHUP: one line, and the exit code of the signal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 
 from tests.cli.command import darumeru
 
-LINE = "stopped; everything finished is stored, the same command goes on"
+# cases/ctrl_c_silent.md
+LINE = "stopped; everything finished is stored; the same command goes on"
 HELD = """
 import sys, time
 from darumeru.cli.main import main
@@ -44,7 +45,7 @@ VERBS = {
 
 
 @pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_unwinds_and_says_that_the_command_goes_on(verb: str, number: signal.Signals, tmp_path: Path) -> None:
     place, words = VERBS[verb]
     root = Path(__file__).parents[2]

@@ -28,7 +28,7 @@ from darumeru.engines import (
     Request,
     load_engine,
 )
-from darumeru.engines.openai_server import served_model
+from darumeru.engines.openai_engine import served_model
 from tests.engines.asking import LETTERS, Prompts, answers, assert_same, mixed
 
 ASK = (Message("user", "Кто спит на окне?"),)
@@ -329,7 +329,7 @@ def test_an_answer_that_was_filtered_or_is_no_answer_is_an_error(misbehaving: An
     engine = load_engine("openai", EngineOptions(model=misbehaving(reply).url, extra={**FAST, "concurrency": 1}))
     got = answers(engine, [Request((), Generate(77), messages=ASK)] * 4)
     assert [one.error for one in got] == [
-        "the server: the server ended the answer for the reason `content_filter`",
+        "the server: the answer ended for the reason `content_filter`",
         "the server: the answer is not JSON",
         "the server: the answer is not a JSON object",
         "the server: the answer has no choices",
@@ -419,13 +419,19 @@ def test_what_a_server_serves_is_its_identity_wherever_it_is(misbehaving: Any) -
     entry = {"id": "ours", "object": "model", "created": 1, "owned_by": "vllm", "root": "/models/a", "permission": []}
 
     def reply(path: str, body: dict[str, Any], number: int) -> Reply:
+        if not path.endswith("/models"):
+            return _plain(path, body, number)
         return 200, {"data": [{**entry, "created": number, "max_model_len": 2048}, {"id": "other"}]}
 
-    expected = {"id": "ours", "owned_by": "vllm", "root": "/models/a", "max_model_len": 2048}
+    abilities = {"chat": True, "continues": False, "top": 0}
+    expected = {"id": "ours", "owned_by": "vllm", "root": "/models/a", "max_model_len": 2048, "abilities": abilities}
     for server in (misbehaving(reply), misbehaving(reply)):
         options = EngineOptions(model=server.url, extra={"model": "ours", "timeout": 5.0})
         assert served_model(options) == served_model(options) == expected
-        assert served_model(EngineOptions(model=server.url, extra={"model": "other"})) == {"id": "other"}
+        assert served_model(EngineOptions(model=server.url, extra={"model": "other"})) == {
+            "id": "other",
+            "abilities": abilities,
+        }
         with pytest.raises(UserError, match="the server has several models"):
             served_model(EngineOptions(model=server.url))
         server.stop()

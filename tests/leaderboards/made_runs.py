@@ -106,6 +106,7 @@ def _task(task: str, rows: Sequence[SampleRow], asked: int, more: Mapping[str, A
         method="multiple_choice",
         metrics=tuple(values["metrics"]),
         score=tuple(values["score"]),
+        annotators=(),
         language="ru",
         leaderboard=True,
         definition=content_hash([task, list(values["metrics"]), list(values["score"])]),

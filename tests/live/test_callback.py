@@ -53,7 +53,9 @@ def test_scores_are_logged_stored_and_drawn(trained: tuple[Any, DarumeruCallback
         assert point.scores["mean"].value == logged[point.step]["eval_darumeru/mean"]
         assert point.extra["engine"] == "vllm"
     assert (output / "darumeru" / "curve.png").read_bytes().startswith(b"\x89PNG")
-    assert len({point.scores["mean"].value for point in points}) > 1
+    runs = [load_run(output / "darumeru" / point.run) for point in points if point.run]
+    said = {json.dumps(next(iter(run.rows("darumeru/rcb"))).answer.probabilities) for run in runs}
+    assert len(said) == 4, "each point has the answers of its own weights"
     assert len(callback._engine.pushes) == 4  # type: ignore[union-attr]
 
 

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from darumeru.core.answer import Answer
 from darumeru.core.errors import UserError
 from darumeru.core.message import Message
 from darumeru.prompts.builder import PromptBuilder, PromptOptions
 from darumeru.prompts.chat_template import ChatTemplate
 from darumeru.prompts.server_builder import ServerPromptBuilder
-from darumeru.runs.annotate import annotated
 
 TRIMMING = (
     "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
@@ -52,13 +50,6 @@ def test_thinking_is_off_unless_asked_for(thinking: bool, thought: str) -> None:
     template = ChatTemplate(THINKING, variables={"enable_thinking": thinking})
     assert template.render((USER,)) == f"<user>Вопрос?<end><assistant>{thought}"
     assert template.render((USER, OPEN)) == f"<user>Вопрос?<end><assistant>{thought}Ответ: "
-
-
-def test_only_what_comes_after_the_thoughts_is_scored() -> None:
-    said = annotated("Вопрос?", Answer(text="<think>хм</think>\n\n12", tokens=(1, 2)), ("thoughts",))
-    assert said.answer.text == "12" and not said.notes
-    cut = annotated("Вопрос?", Answer(text="<think>хм, хм", tokens=(1, 2)), ("thoughts",))
-    assert cut.answer.text == "" and cut.notes == ("still_thinking",)
 
 
 @pytest.mark.parametrize("kind", ["bytelevel", "sentencepiece"])

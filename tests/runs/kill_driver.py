@@ -45,7 +45,6 @@ def child(arguments: tuple[str, str, str, str]) -> int:
     pid = os.fork()
     if pid:
         return pid
-    os.environ["DARUMERU_OWNER_PID"] = str(os.getpid())
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     os.dup2(devnull, 2)

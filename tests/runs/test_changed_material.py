@@ -17,6 +17,7 @@ import pytest
 
 from darumeru.core.answer import Answer
 from darumeru.core.errors import RunFailed, UserError
+from darumeru.core.registry import Registered
 from darumeru.engines import load_engine
 from darumeru.engines.protocol import Engine, EngineOptions
 from darumeru.engines.request import Request
@@ -249,6 +250,26 @@ def test_a_metric_of_today_is_computed_from_stored_answers(place: Place) -> None
     assert scored.tasks["mine/letters"].score_metrics == ("mcc",)
     assert len(notes) == 1 and "mine/summary" in notes[0] and "asks otherwise" in notes[0]
     assert scored.tasks["mine/summary"] == first.results.tasks["mine/summary"]
+
+
+def test_a_parser_of_a_task_is_applied_to_stored_answers(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parser that reads every answer as the target's own words makes recall 1; the raw answers stay."""
+    from darumeru.runs.annotate import ANNOTATORS, Annotation
+
+    first, _, _ = place.run()
+
+    def parsed(prompt: str, found: Annotation) -> Annotation:
+        return replace(found, answer=replace(found.answer, text="Дети."), notes=("parsed",))
+
+    monkeypatch.setitem(ANNOTATORS.entries, "words", Registered("words", "tests:none", "tests"))  # type: ignore[index]
+    monkeypatch.setitem(ANNOTATORS._loaded, "words", parsed)
+    place.edit_task("summary", "score: [rouge12_recall]", "score: [rouge12_recall]\nannotators: [words]")
+    scored, notes = rescore(first.path)
+    assert not notes and scored.tasks["mine/summary"].metrics["rouge12_recall"].value == 0.5  # of one word, no pair
+    rows = list(first.rows("mine/summary"))
+    assert {row.answer.text for row in rows} == {"Дети."} != {row.raw.text for row in rows}
+    again, asked, _ = place.run()
+    assert asked == 0 and again.results.tasks["mine/summary"] == scored.tasks["mine/summary"]
 
 
 def test_a_template_that_prints_the_date_prints_the_day_of_the_first_start(

@@ -147,7 +147,7 @@ def test_a_sample_that_cannot_be_answered_fails_its_task_and_no_other(
 ) -> None:
     finished, outcome = evaluate.run(options, load_engine=Borrowed(vllm_engine, spoil="Вопрос номер 2").load)
     assert list(outcome.tasks) == ["darumeru/rummlu"]
-    assert finished.results.failed["darumeru/rummlu"] == "1 samples failed: log-probabilities are NaN"
+    assert finished.results.failed["darumeru/rummlu"] == "1 sample failed: log-probabilities are NaN"
     assert finished.results.tasks["darumeru/rummlu"].n == 5
     assert scores(finished)["darumeru/cp_sent_ru"] == scores(uninterrupted)["darumeru/cp_sent_ru"]
     mended, _ = evaluate.run(options, load_engine=Borrowed(vllm_engine).load)

@@ -58,7 +58,7 @@ def test_shots_fall_from_the_far_end_until_the_prompt_fits(builder: PromptBuilde
     write_split(tmp_path, "rummlu/test", choosing(["Коротко", "Слово " * 20]))
     write_split(tmp_path, "rummlu/prompt", choosing([f"Пример {n} " + "кот " * 10 for n in range(5)], answered=True))
     full = planned(builder, tmp_path, tasks=("darumeru/rummlu",), num_fewshot=5, max_length=2000).planned
-    room = len(full[0].request.prompt) + 64
+    room = len(full[0].request.prompt) + 65
     plan = planned(builder, tmp_path, tasks=("darumeru/rummlu",), num_fewshot=5, max_length=room)
     short, long = plan.planned
     assert short.shots == 5 and 0 < long.shots < 5

@@ -6,7 +6,9 @@ bounds and refusals: zoo/EXPECTED.md of the shared data. What differs from that 
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +25,12 @@ from tests.zoo.plain import Plain, requests_of
 ALL = os.environ.get("DARUMERU_ZOO") == "all"
 # One of each kind that needs code of its own; the others differ in tokenizer, template and size of this and that.
 FAST = {
-    "transformers": ("llama-fp32-no-dtype-key", "qwen3-next", "falcon-h1", "mistral3-wrapper", "gigachat3-deepseek-v3"),
-    "vllm": ("llama-fp32-no-dtype-key", "mistral3-wrapper", "gigachat3-deepseek-v3", "smollm3"),
-}
+    "transformers": ("llama-fp32-no-dtype-key", "qwen3-next", "falcon-h1", "mistral3-wrapper", "rugpt3"),
+    "vllm": (
+        "llama-fp32-no-dtype-key", "mistral3-wrapper", "gemma4-wrapper", "gigachat3-deepseek-v3", "smollm3",
+        "qwen3-next", "gpt-oss",
+    ),
+}  # fmt: skip
 BOTH = (
     "llama31-bf16", "llama3-saiga-fp16", "llama2-sp-fp16", "llama-fp32-chatml", "llama-fp32-no-dtype-key",
     "llama-fp32-sharded-nameless", "llama-no-cyrillic-merges", "openchat35", "mistral-v1-sliding", "mistral-v3-sp",
@@ -38,11 +43,14 @@ SCORED = {
     "vllm": BOTH,
 }
 WITHOUT_REFERENCE = ("awq", "gptq")
-# float32: engines compute the same to the last digits. Half precision: EXPECTED.md's bounds, measured there on other
-# prompts, and doubled where these prompts need it: the reference rounds its own logits to 8 bits.
-BOUNDS = {"torch.float32": 1e-4, "torch.float16": 0.01, "torch.bfloat16": 0.1}
-# In half precision rounding flips their router's choice of experts, and no token has a bound: compared in float32.
-ROUTED = ("gpt-oss", "qwen3-next")
+# EXPECTED.md's bounds. On these prompts two members go beyond the one of bfloat16 on vLLM (0.069 and 0.074; in float32
+# they are within 0.0001), and Qwen3-Next by a hair (0.053): the reference rounds its own logits to 8 bits.
+BOUNDS = {"torch.float32": 1e-4, "torch.float16": 0.01, "torch.bfloat16": 0.05}
+WIDE = ("qwen3-tied-thinking", "gemma4-wrapper", "qwen3-next")
+# In half precision rounding flips a router's choice of experts, and no token has a bound. So on vLLM: gpt-oss in
+# float32, and Qwen3-Next, which vLLM's kernels for the CPU take in bfloat16 only, with every expert chosen.
+IN_FLOAT32 = "gpt-oss"
+ALL_EXPERTS = "qwen3-next"
 REFUSED = {
     ("t5", "transformers"): "an encoder-decoder model, not a causal language model",
     ("t5", "vllm"): "an encoder-decoder model, not a causal language model",
@@ -89,11 +97,13 @@ def options(tmp_path: Path) -> Iterator[EngineOptions]:
 
 @pytest.mark.parametrize(("name", "engine"), SCORINGS)
 def test_a_member_gets_the_numbers_of_plain_transformers(
-    zoo: Path, options: EngineOptions, name: str, engine: str
+    zoo: Path, options: EngineOptions, tmp_path: Path, name: str, engine: str
 ) -> None:
     folder = zoo / name
     assert find_model(str(folder)).path == folder
-    dtype = "float32" if name in ROUTED and engine == "vllm" else "auto"
+    dtype = "float32" if name == IN_FLOAT32 and engine == "vllm" else "auto"
+    if name == ALL_EXPERTS and engine == "vllm":
+        folder = _with_every_expert(folder, tmp_path / name)
     plain = Plain(folder, dtype)
     requests = plain.requests()
     loaded = load_engine(engine, replace(options, model=str(folder), dtype=dtype))
@@ -101,7 +111,15 @@ def test_a_member_gets_the_numbers_of_plain_transformers(
         got = answers(loaded, requests)
     finally:
         loaded.close()
-    assert plain.differences(requests, got, BOUNDS[str(plain.model.dtype)]) == []
+    wide = 2 if name in WIDE and engine == "vllm" else 1
+    assert plain.differences(requests, got, wide * BOUNDS[str(plain.model.dtype)]) == []
+
+
+def _with_every_expert(folder: Path, copy: Path) -> Path:
+    shutil.copytree(folder, copy)
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"num_experts_per_tok": config["num_experts"]}))
+    return copy
 
 
 @pytest.mark.skipif(not ALL, reason="make zoo")

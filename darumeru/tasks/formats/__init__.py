@@ -14,7 +14,19 @@ from darumeru.core.yaml_file import YamlFile
 from darumeru.tasks.formats.protocol import RecordFormat, SampleMaker
 from darumeru.tasks.spec import TaskSpec, placed
 
-FORMATS = ("standard", "mmlu", "acceptability", "summarization", "extraction", "dialogue", "translation")
+FORMATS = (
+    "standard",
+    "mmlu",
+    "acceptability",
+    "summarization",
+    "extraction",
+    "dialogue",
+    "translation",
+    "instructions",
+    "problem",
+    "entities",
+    "opinions",
+)
 
 
 def _problem(name: str, one: Any) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from darumeru.tasks.records import Record
 from darumeru.tasks.sample import Sample
@@ -15,9 +15,11 @@ SampleMaker = Callable[[TaskSpec, Sequence[Record], Sequence[Record], int], list
 
 @dataclass(frozen=True)
 class FormatOptions:
-    """What every format understands. whole_clusters: a limit takes whole clusters (the variants of an exam)."""
+    """What every format understands. whole_clusters: a limit takes whole clusters (the variants of an exam). published:
+    option -> file with the authors' own text of it (tasks/published.py)."""
 
     whole_clusters: bool = False
+    published: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,117 @@
+"""How models think: the switches of their templates and the marks of their thoughts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Marks:
+    """open, close: stand around thoughts. begin, end: what may stand around the answer that follows. The texts of one
+    family of models, as its chat template or its documentation has them."""
+
+    open: str
+    close: str
+    begin: str = ""
+    end: str = ""
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The texts that may be special tokens, each by itself."""
+        return tuple(dict.fromkeys(re.findall(r"<\|?[\w:]+\|?>|</[\w:]+>|\[/?[A-Z]+\]", "".join(self._texts))))
+
+    @property
+    def _texts(self) -> tuple[str, ...]:
+        return tuple(filter(None, (self.open, self.close, self.begin, self.end)))
+
+
+MARKS = (
+    Marks("<think>", "</think>"),  # Qwen 3, DeepSeek, GLM, EXAONE, Nemotron, SmolLM3
+    Marks("<|channel|>analysis<|message|>", "<|channel|>final<|message|>", end="<|end|>"),  # gpt-oss (harmony)
+    Marks("<|channel>thought", "<channel|>"),  # Gemma 4
+    Marks("<|START_THINKING|>", "<|END_THINKING|>", "<|START_RESPONSE|>", "<|END_RESPONSE|>"),  # Command A
+    Marks("[THINK]", "[/THINK]"),  # Magistral
+    Marks("<seed:think>", "</seed:think>"),  # Seed-OSS
+)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a model said. answer: without its thoughts. start, end: where it stands in the text. thinking: the text ends
+    within thoughts."""
+
+    answer: str
+    start: int
+    end: int
+    thinking: bool = False
+
+
+def answer_of(prompt: str, text: str) -> Said:
+    """The part of a generated text that is the answer: what follows the thoughts, without the line feeds at its
+    beginning; a text without marks of thoughts stays as it is."""
+    start, thought, begun = 0, False, False
+    for marks in MARKS:
+        if marks.close in text:
+            start, thought = max(start, text.rindex(marks.close) + len(marks.close)), True
+        begun |= text.lstrip().startswith(marks.open) or prompt.rstrip().endswith(marks.open)
+    if begun and not thought:
+        return Said("", len(text), len(text), thinking=True)
+    end = len(text)
+    for marks in MARKS:
+        if marks.begin and marks.begin in text[start:]:
+            start, thought = text.index(marks.begin, start) + len(marks.begin), True
+        if marks.end and (at := text.find(marks.end, start)) >= 0:
+            end = min(end, at)
+    if thought:
+        start += len(text[start:end]) - len(text[start:end].lstrip("\n"))
+    return Said(text[start:end], start, end)
+
+
+def kept_tokens(tokenizer: Any) -> tuple[str, ...]:
+    """The special tokens of a tokenizer that mark thoughts: decoding must not drop them."""
+    special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    families = (marks.tokens for marks in MARKS if any(token in marks.open for token in special))
+    return tuple(dict.fromkeys(token for tokens in families for token in tokens if token in special))
+
+
+def decoded(tokenizer: Any, ids: Sequence[int], keep: Sequence[str] = ()) -> str:
+    """Text of ids without special tokens, those of `keep` excepted."""
+    if not keep:
+        return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special -= set(tokenizer.convert_tokens_to_ids(list(keep)))
+    left = [token for token in ids if token not in special]
+    return str(tokenizer.decode(left, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+SWITCH = re.compile(r"(enable_|use_|with_|do_)?(think|thinking|reasoning)")
+NO_EFFORT = re.compile(r"reasoning_effort\b[^%}]*['\"]none['\"]")
+
+
+def switches(source: str, thinking: bool) -> Mapping[str, Any]:
+    """The variables that turn thinking on or off in a chat template, found among the names that it reads."""
+    return dict(_switches(source, thinking))
+
+
+def _switches(source: str, thinking: bool) -> Iterator[tuple[str, Any]]:
+    from jinja2 import TemplateError, meta
+
+    from darumeru.prompts.jinja import environment
+
+    try:
+        names = meta.find_undeclared_variables(environment().parse(source))
+    except (TemplateError, RecursionError):
+        return  # it is named when it is compiled
+    for name in sorted(names):
+        if SWITCH.fullmatch(name):
+            yield name, thinking
+        elif name == "reasoning_effort" and NO_EFFORT.search(source):
+            yield name, "high" if thinking else "none"
+
+
+def thinks(source: str) -> bool:
+    """Whether a chat template knows of thoughts."""
+    return bool(switches(source, True)) or any(marks.open in source or marks.close in source for marks in MARKS)
