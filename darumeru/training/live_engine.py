@@ -28,7 +28,8 @@ class LiveEngine:
 
     folder: its own, for the description of the model that vLLM reads (no weights) and for the engine's log. say: told
     one line when it has to do something else than it was asked. pushes: (seconds, bytes) of each push. starting:
-    seconds of the last push that a new engine took. dtype: in which it computes: LiveOptions.dtype, or as training does.
+    seconds of the last push that a new engine took. dtype: in which it computes: LiveOptions.dtype, or as training
+    does.
     """
 
     def __init__(

@@ -23,6 +23,7 @@ from darumeru.runs.plan import Planner
 from darumeru.runs.planned import PlannedSample
 from darumeru.runs.run import Run, load_run
 from darumeru.runs.session import Session
+from darumeru.runs.stored_plan import StoredPlan
 from darumeru.runs.subject import find_subject
 from tests.cli.command import darumeru
 from tests.golden.answering import Answering
@@ -122,7 +123,8 @@ class Place:
         (task,) = session.plan.tasks
         asked = replace(task, samples=tuple(way(one, planner) for one in task.samples))
         self.folder.mkdir(exist_ok=True)
-        return replace(session, plan=replace(session.plan, tasks=(asked,))).carry_out(self.folder, engine.load)[0]
+        plan = replace(session.plan, tasks=(asked,))
+        return replace(session, plan=plan, stored=StoredPlan.of(plan)).carry_out(self.folder, engine.load)[0]
 
     def lines(self) -> list[tuple[str, int | None]]:
         """Of each line of the store: sample and part."""
@@ -258,7 +260,7 @@ def test_a_sample_of_which_a_request_fails_is_missing_and_the_others_are_not(way
         return Answer(error="NaN") if SENTENCES[2] in request.text else say(request)
 
     run = place.run(way, Answering(spoilt))
-    assert run.results.failed == {"mine/copy": "1 samples failed: NaN"} and score(run) == (5, 1.0)
+    assert run.results.failed == {"mine/copy": "1 sample failed: NaN"} and score(run) == (5, 1.0)
     again = Answering(say)
     assert score(place.run(way, again)) == (6, 1.0) and len(again.asked) == 2
 
