@@ -46,6 +46,8 @@ BUILTIN = {
     "math_answer": "darumeru.metrics.mathematics:MATH_ANSWER",
     "entity_f1_macro": "darumeru.metrics.entities:ENTITY_F1",
     "opinion_f1": "darumeru.metrics.opinions:OPINION_F1",
+    "bits_per_byte": "darumeru.metrics.compression:BITS_PER_BYTE",
+    "nats_per_character": "darumeru.metrics.compression:NATS_PER_CHARACTER",
     "r_precision": "darumeru.metrics.extraction:R_PRECISION",
 }
 

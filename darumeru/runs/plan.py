@@ -115,7 +115,7 @@ class Planner:
             planned, too_long = self._fit(spec, samples, room)
         except TaskRefused as error:
             return PlannedTask(spec, (), tuple(sample.id for sample in samples), wanted, data, cut, error.line())
-        if any(one.solver for one in planned):
+        if spec.method == "multiple_choice" and any(one.solver for one in planned):
             spec = replace(spec, differs=(*spec.differs, WHOLE_ANSWERS))
         return PlannedTask(spec, tuple(planned), tuple(too_long), wanted, data, cut)
 
@@ -128,7 +128,7 @@ class Planner:
             trying = [samples[number] for number in waiting]
             conversations = [samples[number].conversation(shots[number]) for number in waiting]
             again = []
-            for number, asked in zip(waiting, self.requests.asked(spec, trying, conversations), strict=True):
+            for number, asked in zip(waiting, self.requests.asked(spec, trying, conversations, room), strict=True):
                 # As both programs of the authors do: a prompt exactly as long as the room loses a shot.
                 if asked.length < room or (asked.length == room and not shots[number]):
                     ready[number] = self._planned(spec, samples[number], asked, shots[number])

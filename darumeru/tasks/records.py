@@ -15,7 +15,9 @@ from darumeru.core.terminal import one_line
 from darumeru.tasks.hub import hub_access
 from darumeru.tasks.spec import RecordSource
 
-SUFFIXES = (".jsonl", ".parquet")
+SUFFIXES = (".jsonl", ".parquet", ".txt")
+OWN = "darumeru/"
+"""Data sets of this project's own, which come with it and are nowhere else."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,12 @@ def split_path(folder: Path, source: RecordSource, split: str) -> Path:
 
 
 def load_split(source: RecordSource, split: str, data: str) -> Split:
-    """The records of `split`. data: "hub", "bundled" or a folder.
+    """The records of `split`. data: "hub", "bundled" or a folder. A text file is one record with the field `text`.
 
     Raises UserError for a missing split, an unreadable or empty file, a broken line, or no network.
     """
+    if data == "hub" and source.repository.startswith(OWN):
+        data = "bundled"
     if data == "hub":
         return _from_hub(source, split)
     folder = bundled_folder() if data == "bundled" else Path(data).expanduser()
@@ -111,10 +115,18 @@ def _from_file(path: Path, shown: str) -> tuple[list[Record], str]:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", shown) from error
-    records = list(_parquet(path, shown) if path.suffix == ".parquet" else _jsonl(content, shown))
+    readers = {".parquet": lambda: _parquet(path, shown), ".txt": lambda: _text(content, shown)}
+    records = list(readers.get(path.suffix, lambda: _jsonl(content, shown))())
     if not records:
         raise UserError("holds no records", shown)
     return records, hashlib.sha256(content).hexdigest()
+
+
+def _text(content: bytes, shown: str) -> Iterator[Record]:
+    try:
+        yield Record({"text": content.decode("utf-8-sig")}, shown)
+    except UnicodeDecodeError as error:
+        raise UserError("is not UTF-8", shown) from error
 
 
 def _jsonl(content: bytes, shown: str) -> Iterator[Record]:

@@ -26,6 +26,7 @@ FORMATS = (
     "problem",
     "entities",
     "opinions",
+    "document",
 )
 
 
