@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +70,36 @@ def split_path(folder: Path, source: RecordSource, split: str) -> Path:
     return (base / source.config if source.config else base) / split
 
 
+def parts(source: RecordSource) -> tuple[RecordSource, ...]:
+    """The source of each configuration of a source that puts several together; of others the source itself."""
+    return tuple(replace(source, config=name, configs=()) for name in source.configs) or (source,)
+
+
 def load_split(source: RecordSource, split: str, data: str) -> Split:
-    """The records of `split`. data: "hub", "bundled" or a folder. A text file is one record with the field `text`.
+    """The records of `split`. data: "hub", "bundled" or a folder. Records of a source with `configs` have the name of
+    theirs as the field `config`; bundled data hold some of the configurations. A text file is one record with the field
+    `text`.
 
     Raises UserError for a missing split, an unreadable or empty file, a broken line, or no network.
     """
+    if not source.configs:
+        return _one_split(source, split, data)
+    found = [
+        (str(part.config), _one_split(part, split, data))
+        for part in parts(source)
+        if data != "bundled" or split_path(bundled_folder(), part, split).with_suffix(".jsonl").exists()
+    ]
+    if not found:
+        raise UserError("none of its configurations is bundled", source.repository)
+    records = tuple(
+        Record({**record.values, "config": name}, record.where) for name, one in found for record in one.records
+    )
+    hashes = "".join(one.sha256 for _, one in found)
+    first = found[0][1]
+    return Split(records, first.origin, first.revision, hashlib.sha256(hashes.encode()).hexdigest())
+
+
+def _one_split(source: RecordSource, split: str, data: str) -> Split:
     if data == "hub" and source.repository.startswith(OWN):
         data = "bundled"
     if data == "hub":

@@ -78,9 +78,6 @@ def _manifest(name: str) -> dict[str, Any]:
     return {
         "schema": 2,
         "status": "finished",
-        "sessions": [
-            {"started": "2026-01-02T03:04:04Z", "seconds": 1.5, "command": ["darumeru", "run"], "options": {}}
-        ],
         "model": {"name": name, "revision": None, "fingerprint": "1" * 64},
         "tokenizer": {"fingerprint": "2" * 64},
         "template": {"hash": "3" * 64, "chat": True, "system_prompt": None, "thinking": False, "date": None},
