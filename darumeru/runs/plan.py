@@ -42,7 +42,8 @@ class Planner:
         self.config = config
         self.context = context
         self.profile: Profile = profile_named(config.profile)
-        self.builder = builder.in_format(FORMATS[self.profile.plain_format])
+        plain = replace(FORMATS[self.profile.plain_format], bos=self.profile.plain_bos)
+        self.builder = builder.in_format(plain)
         self.requests = RequestMaker(config, self.builder, self.profile, identity)
         self._splits: dict[tuple[Any, ...], Split] = {}
 
@@ -125,7 +126,7 @@ class Planner:
             planned, too_long = self._fit(spec, samples, room)
         except TaskRefused as error:
             return PlannedTask(spec, (), tuple(sample.id for sample in samples), wanted, data, cut, error.line())
-        if any(one.solver for one in planned):
+        if spec.method == "multiple_choice" and any(one.solver for one in planned):
             spec = replace(spec, differs=(*spec.differs, WHOLE_ANSWERS))
         return PlannedTask(spec, tuple(planned), tuple(too_long), wanted, data, cut)
 
@@ -138,7 +139,7 @@ class Planner:
             trying = [samples[number] for number in waiting]
             conversations = [samples[number].conversation(shots[number]) for number in waiting]
             again = []
-            for number, asked in zip(waiting, self.requests.asked(spec, trying, conversations), strict=True):
+            for number, asked in zip(waiting, self.requests.asked(spec, trying, conversations, room), strict=True):
                 # As both programs of the authors do: a prompt exactly as long as the room loses a shot.
                 if asked.length < room or (asked.length == room and not shots[number]):
                     ready[number] = self._planned(spec, samples[number], asked, shots[number])

@@ -26,6 +26,7 @@ FORMATS = (
     "problem",
     "entities",
     "opinions",
+    "document",
     "long_context",
     "search_answers",
     "distractors",
