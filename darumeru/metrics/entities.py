@@ -90,7 +90,7 @@ class EntityF1:
         classes: list[str] = list(clusters.rows[0].target["classes"]) if clusters.rows else []
         values = np.array(
             [[each[name] for each in counts(row) for name in classes] for row in clusters.rows], dtype=np.float64
-        ).reshape(-1, 3 * len(classes))
+        ).reshape(len(clusters.rows), 3 * len(classes))
         return Statistic(clusters.ids, clusters.sums(values), f1_of_counts)
 
     def most(self, row: SampleRow) -> float:

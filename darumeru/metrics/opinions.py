@@ -188,12 +188,14 @@ def sums(row: SampleRow) -> tuple[float, float, float, float]:
 
 
 def f1_of_sums(values: FloatArray) -> FloatArray:
-    """F1 of [..., 4] sums: weights and number of predicted tuples, weights and number of right ones; 0 without any."""
-    said, predicted, recalled, right = np.moveaxis(np.asarray(values, dtype=np.float64), -1, 0)
+    """F1 of [..., 5] sums: weights and number of predicted tuples, weights and number of right ones, answers; 0 without
+    any tuple, NaN without any answer."""
+    said, predicted, recalled, right, answers = np.moveaxis(np.asarray(values, dtype=np.float64), -1, 0)
     precision = np.where(predicted > 0, said / np.where(predicted > 0, predicted, 1), 0)
     recall = np.where(right > 0, recalled / np.where(right > 0, right, 1), 0)
     total = precision + recall
-    result: FloatArray = np.asarray(np.where(total > 0, 2 * precision * recall / np.where(total > 0, total, 1), 0))
+    f1 = np.where(total > 0, 2 * precision * recall / np.where(total > 0, total, 1), 0)
+    result: FloatArray = np.asarray(np.where(answers > 0, f1, np.nan))
     return result
 
 
@@ -207,7 +209,7 @@ class OpinionF1:
 
     def values(self, row: SampleRow) -> Mapping[str, float]:
         own = sums(row)
-        return {self.name: float(f1_of_sums(np.array(own))) if own[1] or own[3] else 1.0}
+        return {self.name: float(f1_of_sums(np.array([*own, 1]))) if own[1] or own[3] else 1.0}
 
     def unparsed(self, row: SampleRow) -> bool:
         """Whether nothing is said, not even that there are no opinions."""
@@ -215,7 +217,7 @@ class OpinionF1:
 
     def statistic(self, rows: Sequence[SampleRow]) -> Statistic:
         clusters = by_cluster(rows)
-        values = np.array([sums(row) for row in clusters.rows], dtype=np.float64).reshape(-1, 4)
+        values = np.array([[*sums(row), 1] for row in clusters.rows], dtype=np.float64).reshape(-1, 5)
         return Statistic(clusters.ids, clusters.sums(values), f1_of_sums)
 
     def most(self, row: SampleRow) -> float:

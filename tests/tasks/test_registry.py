@@ -57,7 +57,8 @@ def test_the_benchmark_has_17_tasks_in_five_groups_and_others_beside() -> None:
     others = [spec for spec in registry.specs.values() if not spec.leaderboard]
     assert sum(spec.group.startswith("ruField") for spec in others) == FIELD
     beside = {spec.name.rsplit("/", 1)[-1] for spec in others if not spec.group.startswith("ruField")}
-    assert beside == {"rutie", "cp_doc_ru", "ruscibench_grnti_ru", "flores_ru_en", "flores_en_ru", "gazeta"}
+    own = {"rutie", "cp_doc_ru", "ruscibench_grnti_ru", "flores_ru_en", "flores_en_ru", "gazeta"}
+    assert beside == own | {"text_ru", "text_en"}
 
 
 def test_names_groups_and_globs_select() -> None:
@@ -65,7 +66,7 @@ def test_names_groups_and_globs_select() -> None:
     assert [s.name for s in registry.select(["parus"])] == ["darumeru/parus"]
     assert len(registry.select(["DaruCopy-RU"])) == 2 and len(registry.select(["darumera"])) == 8
     assert len(registry.select(["darumeru/cp_sent_*", "darumeru/cp_sent_ru"])) == 2
-    assert len(registry.select(["all"])) == 23 + FIELD
+    assert len(registry.select(["all"])) == 25 + FIELD
 
 
 @pytest.mark.parametrize("wrong", ["darumeru/parsu", "DaruMER", "parsu"])
@@ -230,7 +231,7 @@ def test_an_entry_point_that_is_no_folder_is_left_out(
     monkeypatch.syspath_prepend(str(distribution(tmp_path, "wrong", f"[darumeru.tasks]\nmine = {target}\n")))
     folder_registry.cache_clear()
     with pytest.warns(PluginWarning, match=f"`mine` of wrong is left out: .*({said})"):
-        assert len(load_registry().specs) == 23 + FIELD
+        assert len(load_registry().specs) == 25 + FIELD
     folder_registry.cache_clear()
 
 
