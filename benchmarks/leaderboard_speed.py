@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from darumeru.core.answer import Answer
@@ -26,7 +26,7 @@ from darumeru.core.row import StoredAnswer
 from darumeru.runs.manifest import MANIFEST
 from darumeru.runs.score import score_run
 from darumeru.runs.store import SampleStore
-from darumeru.runs.stored_plan import StoredQuestion, StoredTask, write_questions, write_tasks
+from darumeru.runs.stored_plan import StoredQuestion, StoredTask, targets_hash, write_questions, write_tasks
 
 GROUPS = {"DaruMMLU": 3, "DaruMERA": 8, "DaruSum": 2, "DaruCopy-EN": 2, "DaruCopy-RU": 2}
 TASKS = {f"synthetic/{group}-{number}": group for group, count in GROUPS.items() for number in range(count)}
@@ -66,17 +66,17 @@ def make_run(folder: Path, model: int, samples: int) -> None:
                 store.append(answer)
                 questions.append(question)
             write_questions(folder, task, questions)
-            tasks.append(_task(task, group, count))
+            tasks.append(_task(task, group, questions))
     write_tasks(folder, tasks)
     (folder / MANIFEST).write_text(to_json(manifest), encoding="utf-8")
     score_run(folder, manifest)
 
 
-def _task(task: str, group: str, asked: int) -> StoredTask:
+def _task(task: str, group: str, questions: Sequence[StoredQuestion]) -> StoredTask:
     return StoredTask(
         name=task, group=group, method="multiple_choice", metrics=("acc",), score=("acc",), annotators=(),
-        language="ru", leaderboard=True, definition=task, asking={}, num_fewshot=0, limited=False, asked=asked,
-        targets="", too_long=(), data={}, error=None,
+        language="ru", leaderboard=True, definition=task, asking={}, num_fewshot=0, limited=False, asked=len(questions),
+        targets=targets_hash(questions), too_long=(), data={}, error=None,
     )  # fmt: skip
 
 
