@@ -26,7 +26,7 @@ from darumeru.core.row import StoredAnswer
 from darumeru.runs.manifest import MANIFEST
 from darumeru.runs.score import score_run
 from darumeru.runs.store import SampleStore
-from darumeru.runs.stored_plan import StoredQuestion, StoredTask, write_questions, write_tasks
+from darumeru.runs.stored_plan import StoredQuestion, StoredTask, targets_hash, write_questions, write_tasks
 
 GROUPS = {"DaruMMLU": 3, "DaruMERA": 8, "DaruSum": 2, "DaruCopy-EN": 2, "DaruCopy-RU": 2}
 TASKS = {f"synthetic/{group}-{number}": group for group, count in GROUPS.items() for number in range(count)}
@@ -52,7 +52,8 @@ def make_run(folder: Path, model: int, samples: int) -> None:
         "schema": 2, "status": "finished", "model": {"name": f"synthetic-{model}", "fingerprint": f"{model:064d}"},
         "spec": {"answers": {}, "scores": {}}, "spec_hash": "0" * 64, "sessions": [],
         "tokenizer": {"fingerprint": "2" * 64}, "profile": "darumeru", "engine": {"name": "synthetic"},
-        "data": {"source": "synthetic", "tasks": {}}, "seed": 0, "resamples": 100, "versions": {}, "seconds": 1.0,
+        "data": {"source": "synthetic", "tasks": {}}, "template": {},
+        "started": "2026-01-01T00:00:00Z", "seed": 0, "resamples": 100, "versions": {}, "seconds": 1.0,
         "finished": "2026-01-01T00:00:00Z",
     }  # fmt: skip
     tasks = []
@@ -65,17 +66,17 @@ def make_run(folder: Path, model: int, samples: int) -> None:
                 store.append(answer)
                 questions.append(question)
             write_questions(folder, task, questions)
-            tasks.append(_task(task, group, count))
+            tasks.append(_task(task, group, questions))
     write_tasks(folder, tasks)
     (folder / MANIFEST).write_text(to_json(manifest), encoding="utf-8")
     score_run(folder, manifest)
 
 
-def _task(task: str, group: str, asked: int) -> StoredTask:
+def _task(task: str, group: str, questions: list[StoredQuestion]) -> StoredTask:
     return StoredTask(
         name=task, group=group, method="multiple_choice", metrics=("acc",), score=("acc",), annotators=(),
-        language="ru", leaderboard=True, definition=task, asking={}, num_fewshot=0, limited=False, asked=asked,
-        targets="", too_long=(), data={}, error=None,
+        language="ru", leaderboard=True, definition=task, asking={}, num_fewshot=0, limited=False,
+        asked=len(questions), targets=targets_hash(questions), too_long=(), data={}, error=None,
     )  # fmt: skip
 
 

@@ -113,7 +113,7 @@ def stored_task(task: PlannedTask, questions: Sequence[StoredQuestion]) -> Store
         num_fewshot=task.num_fewshot,
         limited=task.limited,
         asked=len(task.samples),
-        targets=_targets(questions),
+        targets=targets_hash(questions),
         too_long=task.too_long,
         data=task.data,
         error=task.error,
@@ -190,7 +190,7 @@ def read_questions(run: Path, task: StoredTask) -> list[StoredQuestion]:
             questions = [_question(line, f"{path}:{number}") for number, line in enumerate(file, 1)]
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", str(path), MEND) from error
-    if _targets(questions) != task.targets:
+    if targets_hash(questions) != task.targets:
         raise UserError("was edited by hand: it differs from what plan.json was made with", str(path), MEND)
     return questions
 
@@ -204,7 +204,7 @@ def _question(line: bytes, where: str) -> StoredQuestion:
         raise UserError(f"is not a question: {error}", where, MEND) from error
 
 
-def _targets(questions: Sequence[StoredQuestion]) -> str:
+def targets_hash(questions: Sequence[StoredQuestion]) -> str:
     """Hash over what answers are scored by; "" when a value is none that JSON can hold."""
     try:
         return content_hash([[one.id, one.cluster, one.target, one.meta] for one in questions])

@@ -13,7 +13,7 @@ from darumeru.core.row import SampleRow, StoredAnswer
 from darumeru.runs.manifest import MANIFEST
 from darumeru.runs.score import score_run
 from darumeru.runs.store import SampleStore
-from darumeru.runs.stored_plan import StoredQuestion, StoredTask, write_questions, write_tasks
+from darumeru.runs.stored_plan import StoredQuestion, StoredTask, targets_hash, write_questions, write_tasks
 
 
 def chosen(task: str, id: str, target: str, said: str, prompt: str = "Вопрос?", **more: Any) -> SampleRow:
@@ -53,7 +53,7 @@ def make_run(
         questions = [StoredQuestion(row.id, row.key, row.cluster, row.target, row.meta) for row in of_task]
         questions += [StoredQuestion(one, "never", one, "", {}) for one in lost]
         write_questions(folder, task, questions)
-        planned.append(_task(task, of_task, len(questions), plan or {}))
+        planned.append(_task(task, of_task, questions, plan or {}))
     write_tasks(folder, planned)
     with SampleStore(folder) as store:
         for row in rows:
@@ -87,6 +87,8 @@ def _manifest(name: str) -> dict[str, Any]:
         "tokenizer": {"fingerprint": "2" * 64},
         "profile": "darumeru",
         "engine": {"name": "transformers", "dtype": "auto", "args": {}},
+        "template": {},
+        "started": "2026-01-02T03:04:04Z",
         "data": {"source": "bundled", "tasks": {}},
         "seed": 0,
         "resamples": 50,
@@ -97,7 +99,9 @@ def _manifest(name: str) -> dict[str, Any]:
     }
 
 
-def _task(task: str, rows: Sequence[SampleRow], asked: int, more: Mapping[str, Any]) -> StoredTask:
+def _task(
+    task: str, rows: Sequence[SampleRow], questions: Sequence[StoredQuestion], more: Mapping[str, Any]
+) -> StoredTask:
     metric = "acc" if rows[0].answer.probabilities is not None else "exact_copy_rate"
     values: dict[str, Any] = {"metrics": (metric,), "score": (metric,), **more}
     return StoredTask(
@@ -113,8 +117,8 @@ def _task(task: str, rows: Sequence[SampleRow], asked: int, more: Mapping[str, A
         asking={},
         num_fewshot=0,
         limited=False,
-        asked=asked,
-        targets="",
+        asked=len(questions),
+        targets=targets_hash(questions),
         too_long=(),
         data={},
         error=None,
