@@ -27,7 +27,7 @@ VERBS = ("run", "tasks", "fetch", "score", "compare", "leaderboard", "report", "
 BUILTIN = {verb: f"darumeru.cli.{verb}:register" for verb in VERBS}
 
 # How long engines and files may take to be closed after a signal, before the processes of engines are killed.
-UNWIND_SECONDS = 8.0
+UNWIND_SECONDS = 4.0
 
 app = typer.Typer(
     name="darumeru",
