@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from darumeru.core.answer import Answer
@@ -51,15 +51,9 @@ def make_run(folder: Path, model: int, samples: int) -> None:
     manifest = {
         "schema": 2, "status": "finished", "model": {"name": f"synthetic-{model}", "fingerprint": f"{model:064d}"},
         "spec": {"answers": {}, "scores": {}}, "spec_hash": "0" * 64, "sessions": [],
-<<<<<<< HEAD
-        "template": {}, "started": "2026-01-01T00:00:00Z", "tokenizer": {"fingerprint": "2" * 64},
-        "profile": "darumeru", "engine": {"name": "synthetic"},
-        "data": {"source": "synthetic", "tasks": {}}, "seed": 0, "resamples": 100, "versions": {}, "seconds": 1.0,
-=======
         "tokenizer": {"fingerprint": "2" * 64}, "profile": "darumeru", "engine": {"name": "synthetic"},
         "data": {"source": "synthetic", "tasks": {}}, "template": {},
         "started": "2026-01-01T00:00:00Z", "seed": 0, "resamples": 100, "versions": {}, "seconds": 1.0,
->>>>>>> reliability
         "finished": "2026-01-01T00:00:00Z",
     }  # fmt: skip
     tasks = []
@@ -78,19 +72,11 @@ def make_run(folder: Path, model: int, samples: int) -> None:
     score_run(folder, manifest)
 
 
-<<<<<<< HEAD
-def _task(task: str, group: str, questions: Sequence[StoredQuestion]) -> StoredTask:
-    return StoredTask(
-        name=task, group=group, method="multiple_choice", metrics=("acc",), score=("acc",), annotators=(),
-        language="ru", leaderboard=True, definition=task, asking={}, num_fewshot=0, limited=False, asked=len(questions),
-        targets=targets_hash(questions), too_long=(), data={}, error=None,
-=======
 def _task(task: str, group: str, questions: list[StoredQuestion]) -> StoredTask:
     return StoredTask(
         name=task, group=group, method="multiple_choice", metrics=("acc",), score=("acc",), annotators=(),
         language="ru", leaderboard=True, definition=task, asking={}, num_fewshot=0, limited=False,
         asked=len(questions), targets=targets_hash(questions), too_long=(), data={}, error=None,
->>>>>>> reliability
     )  # fmt: skip
 
 

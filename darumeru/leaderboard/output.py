@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from darumeru.core.errors import RunFailed, UserError
+from darumeru.core.errors import UserError
 from darumeru.core.files import write_atomically
 
 OWNERS = {"manifest.json": "a run", "recipe.yaml": "a pipeline", "config.json": "a model"}
@@ -63,8 +63,5 @@ def write_output(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text)
-    except RunFailed as full:
-        mend = "the old file is as it was; make room, or choose another --output"
-        raise UserError("no space left for it", str(path), mend) from full
     except OSError as error:
         raise UserError(f"cannot be written: {error.strerror}", str(path), "choose another --output") from error

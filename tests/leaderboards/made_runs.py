@@ -83,8 +83,6 @@ def _manifest(name: str) -> dict[str, Any]:
         "template": {"hash": "3" * 64, "chat": True, "system_prompt": None, "thinking": False, "date": None},
         "profile": "darumeru",
         "engine": {"name": "transformers", "dtype": "auto", "args": {}},
-        "template": {},
-        "started": "2026-01-02T03:04:04Z",
         "data": {"source": "bundled", "tasks": {}},
         "started": "2026-01-02T03:04:04Z",
         "spec": {"answers": {}, "scores": {}},
