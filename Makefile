@@ -1,4 +1,4 @@
-# Two commands for a newcomer: `make demo` and `make test`.
+# Three commands for a newcomer: `make demo`, `make adapt` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ UNWANTED := torchvision torchaudio torchcodec
 
 REAL := $(VENV)/real
 
-.PHONY: setup demo real test zoo lint types bench clean
+.PHONY: setup adapt demo real test zoo lint types bench clean
 
 setup: $(READY)
 
@@ -32,6 +32,10 @@ $(REAL)/.ready: pyproject.toml tests/real/smollm2.py | setup
 	$(BIN)/python -m tests.real.smollm2 $(REAL)/SmolLM2-135M-Instruct
 	touch $@
 
+# Five minutes of Learned Embedding Propagation on bundled text (recipes/quick.yaml).
+adapt: setup
+	$(BIN)/darumeru adapt recipes/quick.yaml --output adapted/quick
+
 test: setup
 	$(BIN)/python -m pytest
 
@@ -48,6 +52,10 @@ types: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.run_speed
+
+# Minutes: the figures of docs/reliability.md.
+torture: setup
+	$(BIN)/python -m tests.torture
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
@@ -89,6 +89,14 @@ class ConversionMatrix:
     def counts(self) -> dict[str, int]:
         """Number of new rows by origin, in lower case."""
         return {origin.name.lower(): int((self.origins == origin).sum()) for origin in Origin}
+
+    def first(self, rows: int) -> ConversionMatrix:
+        """T for the first `rows` new ids alone."""
+        indptr = self.indptr[: rows + 1]
+        indices, origins = self.indices[: indptr[-1]], self.origins[:rows]
+        return replace(
+            self, rows_new=rows, indptr=indptr, indices=indices, origins=origins, pieces_new=self.pieces_new[:rows]
+        )
 
     def audit(self) -> Iterator[dict[str, Any]]:
         """One plain record per new token: {"id", "token", "copied": id} | {..., "mean": [ids]} | {..., "special":
@@ -191,7 +199,8 @@ class Segmenter:
 
     def _spells(self, ids: list[int], raw: bytes) -> bool:
         """Whether the sub-tokens joined are `raw`."""
-        parts = [self.table.tokens[token_id] if token_id >= 0 else None for token_id in ids]
+        known = range(len(self.table))
+        parts = [self.table.tokens[token_id] if token_id in known else None for token_id in ids]
         return all(isinstance(part, bytes) for part in parts) and b"".join(parts) == raw  # type: ignore[arg-type]
 
 
@@ -199,9 +208,7 @@ def _shared_id(token: bytes | Special, piece: str, old: TokenTable, same_kind: b
     """The old id of the same token: a special by name; otherwise the same piece of the same kind, else same bytes."""
     if isinstance(token, Special):
         by_name = old.special_ids.get(token.name)
-        if by_name is None and token.name in old.added:
-            by_name = old.ids_by_piece[token.name]
-        return by_name
+        return old.ids_by_piece.get(token.name) if by_name is None and token.name in old.added else by_name
     return old.id_of(token, piece) if same_kind else old.ids_by_bytes.get(token)
 
 
@@ -210,20 +217,31 @@ def rows_for(tokens: int) -> int:
     return -(-tokens // ROW_MULTIPLE) * ROW_MULTIPLE
 
 
+def with_rows(table: TokenTable, rows: int) -> TokenTable:
+    """The tokens that have one of the model's `rows` embedding rows.
+
+    A tokenizer may hold more ids than that (a padding token that was added and never used): such a token is none of the
+    model's, and a new token of that name is a new one."""
+    if len(table) <= rows:
+        return table
+    byte_pieces = {byte: token_id for byte, token_id in table.byte_pieces.items() if token_id < rows}
+    return replace(table, tokens=table.tokens[:rows], pieces=table.pieces[:rows], byte_pieces=byte_pieces)
+
+
 def conversion_matrix(
     old_tokenizer: Any, new_tokenizer: Any, rows_old: int | None = None, rows_new: int | None = None
 ) -> ConversionMatrix:
     """T from the old vocabulary to the new one.
 
     old_tokenizer, new_tokenizer: `tokenizers.Tokenizer` or fast transformers tokenizers. rows_old, rows_new: rows
-    of the embedding matrices (at least the number of ids; the rest is padding); by default the number of ids.
-    Raises UserError for an unknown tokenizer kind and for fewer rows than ids.
+    of the embedding matrices (more than there are ids: padding); by default the number of ids. Old tokens beyond the
+    old rows do not count (`with_rows`). Raises UserError for an unknown tokenizer kind and for fewer new rows than ids.
     """
     old, new = TokenTable.of(old_tokenizer), TokenTable.of(new_tokenizer)
     rows_old, rows_new = rows_old or len(old), rows_new or len(new)
-    for name, table, rows in (("old", old, rows_old), ("new", new, rows_new)):
-        if rows < len(table):
-            raise UserError(f"the {name} tokenizer has ids up to {len(table) - 1}, the embeddings only {rows} rows")
+    if rows_new < len(new):
+        raise UserError(f"the new tokenizer has ids up to {len(new) - 1}, the embeddings only {rows_new} rows")
+    old = with_rows(old, rows_old)
     origins = np.zeros(rows_new, dtype=np.uint8)
     sources: list[list[int]] = [[] for _ in range(rows_new)]
     unshared: list[tuple[int, bytes]] = []

@@ -17,6 +17,8 @@ from darumeru.core.options import to_plain
 from darumeru.models.fingerprints import fingerprint
 from darumeru.models.weight_files import read_shards
 
+FLOAT32_BYTES = 4
+
 
 @dataclass(frozen=True)
 class Size:
@@ -75,7 +77,7 @@ def _variant(
     around = ", ".join(f"{key} = {ref}" for key, ref in variant.inputs.items())
     about = "; ".join(one for one in (f"from {variant.source}" if variant.source else "", around) if one)
     target = _first(variant.inputs["target"]) if "target" in variant.inputs else parent
-    guess = replace(sizes.get(target, Size()), guessed=True, parameters=None)
+    guess = replace(sizes.get(target, Size()), guessed=True, parameters=None) if parent else _from_nothing(variant.step)
     planned = PreviewLine(variant.name, parent, variant.step.name, "to do", guess, about)
     try:
         jobs = pipeline.look(variant) if all(name in known for name in variant.needs) else []
@@ -93,6 +95,12 @@ def _variant(
         planned = replace(planned, state="unfinished")
     sizes[variant.name] = planned.size
     return [planned]
+
+
+def _from_nothing(step: Any) -> Size:
+    """What a step that has no model before it says of its own."""
+    count = getattr(step, "planned_parameters", None)
+    return Size(FLOAT32_BYTES * count, count, guessed=True) if count else Size()
 
 
 def _first(ref: Ref | None) -> str:

@@ -146,9 +146,10 @@ def _files(file: RecipeFile, value: Any, *place: str | int) -> tuple[str, ...]:
     for text in values:
         if not isinstance(text, str) or not text:
             raise file.error(f"must be a file or a list of files, not {describe(text)}", *place)
-        path = file.path.parent / Path(file.filled(text, *place)).expanduser()
-        if not path.exists():
-            raise file.error(f"no such file: {path}", *place)
+        given = Path(file.filled(text, *place)).expanduser()
+        path = next((one for one in (file.path.parent / given, given) if one.exists()), None)
+        if path is None:
+            raise file.error(f"no such file: {file.path.parent / given}", *place)
         paths.append(str(path.resolve()))
     return tuple(paths)
 

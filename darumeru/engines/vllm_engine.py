@@ -29,6 +29,8 @@ from darumeru.engines.vllm_setup import (
     undisturbed,
     untouched_classes,
 )
+from darumeru.models.config_file import has_experts
+from darumeru.models.files import read_json
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +65,7 @@ class VllmEngine:
             self.limits = ("vLLM cannot score continuations through an adapted lm_head: no extractive summarization",)
         self.llm_engine: Any = None
         self._replicas: Any = None
-        if options.data_parallel > 1 or options.own_process:
+        if options.data_parallel > 1 or options.own_process or _cannot_share(options):
             from darumeru.engines.vllm_replicas import Replicas
 
             self._replicas = Replicas(options, type(self))
@@ -151,6 +153,12 @@ def _load(options: EngineOptions) -> Any:
             return LLMEngine.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
     except Exception as error:  # models, kernels and packages raise whatever they like here
         raise load_failure(error, options) from error
+
+
+def _cannot_share(options: EngineOptions) -> bool:
+    """Whether another engine lives in this process whose groups this model cannot use: vLLM makes those of experts with
+    the first engine alone."""
+    return _GROUPS.engines > 0 and has_experts(read_json(Path(options.model) / "config.json"))
 
 
 def _eager() -> AbstractContextManager[Any]:

@@ -83,7 +83,9 @@ def differences(spec: TaskSpec) -> tuple[str, ...]:
             "an answer's probability is that of all its tokens with a space before it, not the larger one of those "
             "with and without the space"
         )
-    if spec.method == "loglikelihood":
+    if spec.format == "document":
+        found.append("a text that is longer than the model's context is cut on the left, instead of scored in windows")
+    elif spec.method == "loglikelihood":
         found.append("candidates are cut to the characters of the shortest one, not to its tokens")
     if TOKEN_METRICS & set(spec.metrics):
         found.append("lengths are counted in characters, not in tokens")

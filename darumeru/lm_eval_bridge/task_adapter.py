@@ -148,6 +148,9 @@ class DarumeruTask(Task):  # type: ignore[misc]
         rendered = []
         for sample in self._records(num_fewshot)[doc["record"]]:
             messages = sample.conversation(self._shots(sample, num_fewshot))
+            if not messages:
+                rendered.append("")
+                continue
             if chat_template is None:
                 text = ChatTemplate(None, plain=FORMATS[self.profile.plain_format]).render(messages)
                 rendered.append(f"{system_instruction}\n{text}" if system_instruction else text)
@@ -195,7 +198,8 @@ class DarumeruTask(Task):  # type: ignore[misc]
         return {SCORE: DataSetScore(self.spec.score)} | {name: DataSetScore((name,)) for name in self.spec.metrics}
 
     def higher_is_better(self) -> dict[str, bool]:
-        return dict.fromkeys((SCORE, *self.spec.metrics), True)
+        better = {name: metric_named(name).measure.direction == "higher" for name in self.spec.metrics}
+        return {SCORE: all(better[name] for name in self.spec.score)} | better
 
 
 def _mean(name: str, rows: Sequence[SampleRow]) -> float:

@@ -14,6 +14,8 @@ from darumeru.prompts.choice_tokens import ENDING, RULES, Spelled
 from darumeru.runs.choice_tree import ChoiceTree
 from darumeru.runs.config import AskConfig
 from darumeru.runs.planned import Solver
+from darumeru.runs.windows import Windows, window_requests
+from darumeru.tasks.formats.document import WINDOW
 from darumeru.tasks.profiles import Profile
 from darumeru.tasks.sample import Sample
 from darumeru.tasks.spec import TaskSpec
@@ -57,8 +59,14 @@ class RequestMaker:
     def _thinks(self, spec: TaskSpec) -> bool:
         return self.config.thinking and self.builder.is_chat and spec.method == "generate"
 
-    def asked(self, spec: TaskSpec, samples: Sequence[Sample], conversations: Sequence[Conversation]) -> list[Asked]:
-        """What asks each of the samples; TaskRefused for a task that cannot be asked with this tokenizer."""
+    def asked(
+        self, spec: TaskSpec, samples: Sequence[Sample], conversations: Sequence[Conversation], room: int
+    ) -> list[Asked]:
+        """What asks each of the samples, a whole text in windows of `room` tokens; TaskRefused for a task that cannot
+        be asked with this tokenizer."""
+        if spec.format == "document":
+            most = min(room, spec.options.get("window", WINDOW))
+            return [self._windows(sample.continuation or "", most) for sample in samples]
         if spec.method == "loglikelihood":
             return self._continuations(samples, conversations)
         rendered = [self._messages(spec, conversation) for conversation in conversations]
@@ -74,6 +82,10 @@ class RequestMaker:
             Asked((self.keyed(Request(tuple(prompt), kind, text, messages)),))
             for prompt, kind, text, messages in zip(prompts, kinds, texts, rendered, strict=True)
         ]
+
+    def _windows(self, text: str, most: int) -> Asked:
+        requests = tuple(map(self.keyed, window_requests(self.builder, text, most)))
+        return Asked(requests, Windows() if len(requests) > 1 else None)
 
     def _continuations(self, samples: Sequence[Sample], conversations: Sequence[Conversation]) -> list[Asked]:
         answered = [

@@ -10,11 +10,10 @@ from typing import Any
 from darumeru.engines import load_engine
 from darumeru.engines.protocol import Engine, EngineOptions
 from darumeru.engines.vllm_reload import ReloadFailed
-from darumeru.models.config_file import telling
+from darumeru.models.config_file import has_experts, telling
 from darumeru.models.files import read_json
 from darumeru.models.weight_files import find_weights, read_shards
 
-_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 _TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
@@ -75,7 +74,7 @@ def _key(name: str, options: EngineOptions) -> Any:
         return None
     if options.lora:
         return None if options.data_parallel > 1 else _adapter_key(Path(options.lora), options)
-    if config.get("quantization_config") or any(config.get(n) for n in _EXPERTS):
+    if config.get("quantization_config") or has_experts(config):
         return None
     tokenizer = Path(options.tokenizer or options.model)
     words = tuple((tokenizer / file).read_bytes() for file in _TOKENIZER if (tokenizer / file).is_file())

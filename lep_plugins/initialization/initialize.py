@@ -15,12 +15,12 @@ from darumeru.models.config_file import with_vocab_size
 from darumeru.models.files import optional_json
 from darumeru.models.model_files import find_folder
 from darumeru.models.token_bytes import TokenTable, backend
-from darumeru.models.token_ids import renumber, same_token
-from lep_plugins.conversion import conversion_matrix, rows_for
+from lep_plugins.conversion import conversion_matrix, rows_for, with_rows
 from lep_plugins.initialization.registry import initializer
 from lep_plugins.initialization.rows import Fresh, OldRows, assembled
+from lep_plugins.initialization.special_ids import NewIds
 from lep_plugins.initialization.task import Task
-from lep_plugins.vocabulary.folder import counted, load_auto_tokenizer, open_model_tokenizer
+from lep_plugins.vocabulary.folder import counted, load_auto_tokenizer, named_roles, open_model_tokenizer
 
 
 def initialize_embeddings(
@@ -37,9 +37,9 @@ def initialize_embeddings(
 
     Rows of shared tokens are the old ones bit for bit, special tokens go by name, rows of new tokens are made by
     `method` ("mean", "multivariate", "cw2v", "omp"); embedding rows become a multiple of 64; token ids in config.json
-    and generation_config.json follow the token names. corpus: text for methods that learn from it. seed: for methods
-    that draw. Memory: of the order of the embeddings at most. UserError: no such model or method, unknown tokenizer
-    kind, damaged weights, `output` not empty.
+    and generation_config.json follow the token names (`NewIds`). corpus: text for methods that learn from it. seed: for
+    methods that draw. Memory: of the order of the embeddings at most. UserError: no such model or method, unknown
+    tokenizer kind, damaged weights, `output` not empty.
     """
     make = initializer(method)
     check_output(Path(output))
@@ -48,20 +48,20 @@ def initialize_embeddings(
     check_memory(largest.end - largest.begin, "one matrix of embeddings")
     old_tokenizer = open_model_tokenizer(source.path).description.build()
     new_folder = find_folder(tokenizer)
-    new_tokenizer = backend(load_auto_tokenizer(new_folder, _transformers_config(source.path)))
-    old, new = TokenTable.of(old_tokenizer), TokenTable.of(new_tokenizer)
+    loaded = load_auto_tokenizer(new_folder, _transformers_config(source.path))
+    new_tokenizer = backend(loaded)
+    old, new = with_rows(TokenTable.of(old_tokenizer), source.vocab_rows), TokenTable.of(new_tokenizer)
     rows_new = rows_for(len(new))
     conversion = conversion_matrix(old_tokenizer, new_tokenizer, source.vocab_rows, rows_new)
     tokens = np.array([number for number, token in enumerate(old.tokens) if token is not None], dtype=np.int64)
     names = [source.embedding_name, *([source.head_name] if source.head_name else [])]
     matrices = tuple(OldRows(source, name, tokens) for name in names)
     task = Task(matrices, conversion, old, new, new_tokenizer, new_folder, tuple(map(Path, corpus)), seed)
-    config = renumber(source.config, lambda token_id: same_token(token_id, old, new))
-    generation = renumber(
-        optional_json(source.path / "generation_config.json"), lambda token_id: same_token(token_id, old, new)
-    )
+    new_ids = NewIds(old, new, named_roles(loaded))
+    config, said = new_ids.applied(source.config)
+    generation, also = new_ids.applied(optional_json(source.path / "generation_config.json"))
     if say is not None:
-        for line in dict.fromkeys([*config.warnings("the model"), *generation.warnings("the model")]):
+        for line in dict.fromkeys([*said, *also]):
             say(f"warning: {line}")
         say(f"{counted(len(new.ids_by_piece), conversion)} ({method})")
     fresh: dict[str, Fresh] = make(task)
@@ -78,8 +78,8 @@ def initialize_embeddings(
         output,
         replaced,
         dropped=source.vocabulary.copies,
-        config=with_vocab_size(config.config, rows_new),
-        generation_config=generation.config or None,
+        config=with_vocab_size(config, rows_new),
+        generation_config=generation or None,
         tokenizer=new_folder,
         finish=conversion.save,
         progress=progress,

@@ -48,14 +48,15 @@ class Linear:
     device: str
 
     @classmethod
-    def of(cls, delta: torch.Tensor, donor: Rows, dtype: torch.dtype, device: str) -> Linear:
+    def of(cls, delta: torch.Tensor, donor: Rows, tokens: Ids, dtype: torch.dtype, device: str) -> Linear:
         """Choose the precision: bf16 products where input and output are bf16, the change is small against the rows
-        and the processor multiplies bf16; float64 for float64 output; else float32."""
+        (`tokens`, those of the donor that are no padding) and the processor multiplies bf16; float64 for float64
+        output; else float32."""
         if dtype == torch.float64:
             return cls(delta.to(device), device)
         single = delta.to(device, torch.float32)
         half = dtype == donor.dtype == torch.bfloat16 and device == "cpu" and _multiplies_bf16()
-        if half and _relative_change(single, donor) <= SMALL_CHANGE:
+        if half and _relative_change(single, donor, tokens) <= SMALL_CHANGE:
             return cls(single.bfloat16(), device)
         return cls(single, device)
 
@@ -76,10 +77,10 @@ def _multiplies_bf16() -> bool:
     return torch.backends.mkldnn.is_available() and "AVX512" in torch.backends.cpu.get_cpu_capability()
 
 
-def _relative_change(delta: torch.Tensor, donor: Rows) -> float:
-    """||x Delta|| / ||x|| over rows spread evenly over the donor."""
-    ids = np.unique(np.linspace(0, donor.height - 1, SAMPLE_ROWS).astype(np.int64))
-    rows = gather_any(donor, ids).to(delta.device).float()
+def _relative_change(delta: torch.Tensor, donor: Rows, tokens: Ids) -> float:
+    """||x Delta|| / ||x|| over token rows spread evenly over the donor."""
+    places = np.unique(np.linspace(0, len(tokens) - 1, SAMPLE_ROWS).astype(np.int64))
+    rows = gather_any(donor, tokens[places]).to(delta.device).float()
     size = float(rows.norm())
     return float((rows @ delta).norm()) / size if size > 0 else 0.0
 

@@ -12,5 +12,5 @@ def fitted(setting: Setting, *origins: Origin) -> Outcome:
     """Fit Delta on the donor tokens of these origins. UserError: there are none, or NaN or infinity in the rows."""
     problem = setting.relation.problem(setting.trio, setting.matrix, *origins)
     solution = solve(problem, setting.device, phases=setting.phases)
-    change = Linear.of(solution.delta, setting.donor, setting.target.dtype, setting.device)
+    change = Linear.of(solution.delta, setting.donor, setting.relation.donor_rows, setting.target.dtype, setting.device)
     return Outcome(change, problem.weights.shape[0], problem.weights.shape[1], solution.fit)

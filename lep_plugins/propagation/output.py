@@ -10,9 +10,10 @@ import torch
 
 from darumeru.models.checkpoint_read import FLOAT_DTYPES, check_finite
 from darumeru.models.checkpoint_write import Replacement
+from lep_plugins.conversion import Origin
 from lep_plugins.propagation.changes import Change
 from lep_plugins.propagation.methods import Setting
-from lep_plugins.propagation.rows import blocks, gather_any
+from lep_plugins.propagation.rows import Ids, blocks, gather_any
 
 APPLY_ROWS = 4096
 MEASURE_ROWS = 256
@@ -60,8 +61,9 @@ class ResultRows:
     def _chunks(self) -> Iterator[torch.Tensor]:
         relation, donor, target = self.setting.relation, self.setting.donor, self.setting.target
         copied = gather_any(target, relation.copied_from)
-        total = torch.zeros(target.width, dtype=torch.float64)
-        grows = relation.rows > donor.height
+        total, count = torch.zeros(target.width, dtype=torch.float64), 0
+        padding = relation.conversion.ids(Origin.PADDING)
+        fillers = np.setdiff1d(padding, relation.copied_ids)
         # Two buffers for all chunks: new memory for each would cost more than all arithmetic but the product.
         given = torch.empty((min(APPLY_ROWS, donor.height), donor.width), dtype=donor.dtype)
         result = torch.empty(given.shape, dtype=target.dtype)
@@ -69,15 +71,19 @@ class ResultRows:
             rows = result[: stop - start]
             with self.setting.phases("applying"):
                 before = donor.read(start, stop, given[: stop - start])
+                before[_within(padding, start, stop)] = 0  # what the donor holds there takes no part in anything
                 self.change.apply(start, before, rows)
                 self._measure(start, before, rows)
                 self._copy(rows, start, copied)
-                if grows:
-                    tokens = rows[: max(0, relation.donor_tokens - start)]
-                    total += sum(part.sum(0, dtype=torch.float64) for part in tokens.split(MEASURE_ROWS))
+                tokens = rows[: max(0, relation.donor_tokens - start)]
+                for part in tokens.split(MEASURE_ROWS):
+                    total += part.sum(0, dtype=torch.float32)
+                empty = _within(fillers, start, stop)
+                count += len(tokens) - int((empty < len(tokens)).sum())
+                rows[empty] = (total / max(1, count)).to(target.dtype)
             yield rows
-        if grows:
-            mean = (total / relation.donor_tokens).to(target.dtype)
+        if relation.rows > donor.height:
+            mean = (total / max(1, count)).to(target.dtype)
             tail = mean.repeat(relation.rows - donor.height, 1)
             self._copy(tail, donor.height, copied)
             yield tail
@@ -98,3 +104,8 @@ class ResultRows:
         rows[torch.from_numpy(ids[inside] - start)] = copied[torch.from_numpy(inside)]
         moved = ids[inside][ids[inside] < len(self.movement.change)]
         self.movement.change[torch.from_numpy(moved)] = 0
+
+
+def _within(ids: Ids, start: int, stop: int) -> torch.Tensor:
+    """Those of `ids` that lie in [start, stop), counted from `start`."""
+    return torch.from_numpy(ids[(ids >= start) & (ids < stop)] - start)

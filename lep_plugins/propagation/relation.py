@@ -10,7 +10,7 @@ import numpy as np
 from darumeru.core.errors import UserError
 from darumeru.models.token_bytes import Special, TokenTable
 from darumeru.models.token_ids import same_token
-from lep_plugins.conversion import ConversionMatrix, Origin, conversion_matrix, rows_for
+from lep_plugins.conversion import ConversionMatrix, Origin, conversion_matrix, rows_for, with_rows
 from lep_plugins.propagation.models import EMBEDDING, Model, Trio
 from lep_plugins.propagation.rows import Ids
 from lep_plugins.propagation.solve import Problem
@@ -37,6 +37,11 @@ class Relation:
     def new_ids(self) -> dict[str, int]:
         """The ids of the appended tokens by name."""
         return {token.content: self.donor_tokens + place for place, token in enumerate(self.appended)}
+
+    @property
+    def donor_rows(self) -> Ids:
+        """The donor's rows that belong to a token; the others are padding and holes."""
+        return np.flatnonzero(self.conversion.origins != Origin.PADDING).astype(np.int64)
 
     def fit_rows(self, *origins: Origin) -> Ids:
         """Donor ids of these origins that take part in a fit: not copied from the target, and every old token behind
@@ -70,15 +75,15 @@ class Relation:
 
 
 def relate(trio: Trio) -> Relation:
-    """Compare the three vocabularies. UserError: a tokenizer of an unknown kind, or with more ids than its model has
-    rows."""
-    for model in (trio.base, trio.target):
-        if len(model.table) > (rows := model.rows(EMBEDDING).height):
-            text = f"the tokenizer has ids up to {len(model.table) - 1}, the embeddings only {rows} rows"
-            raise UserError(text, str(model.path))
-    rows_base, rows_donor = (model.rows(EMBEDDING).height for model in (trio.base, trio.donor))
-    conversion = conversion_matrix(trio.base.tokenizer, trio.donor.tokenizer, rows_base, rows_donor)
-    target_of_base = _target_of_base(trio.base.table, trio.target.table, rows_base)
+    """Compare the three vocabularies. A token without an embedding row has no part in the fit and is not copied; in the
+    result its row is the mean. UserError: a tokenizer of an unknown kind."""
+    rows_base, rows_target, rows_donor = (
+        model.rows(EMBEDDING).height for model in (trio.base, trio.target, trio.donor)
+    )
+    every = max(rows_donor, len(trio.donor.table))
+    conversion = conversion_matrix(trio.base.tokenizer, trio.donor.tokenizer, rows_base, every).first(rows_donor)
+    base, target = with_rows(trio.base.table, rows_base), with_rows(trio.target.table, rows_target)
+    target_of_base = _target_of_base(base, target, rows_base)
     names = target_names(trio.target)
     donor_ids = trio.donor.table.ids_by_piece
     shared = sorted((donor_ids[name], token_id) for name, token_id in names.items() if name in donor_ids)
@@ -89,7 +94,7 @@ def relate(trio: Trio) -> Relation:
     tokens = first + len(appended)
     rows = rows_donor if tokens <= rows_donor else rows_for(tokens)
     pairs = shared + [(first + place, token_id) for place, (token_id, _) in enumerate(lacking)]
-    copied = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    copied = np.array([pair for pair in pairs if pair[1] < rows_target], dtype=np.int64).reshape(-1, 2)
     return Relation(conversion, target_of_base, copied[:, 0], copied[:, 1], appended, first, rows)
 
 

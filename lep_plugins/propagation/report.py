@@ -65,7 +65,7 @@ class MatrixReport:
 @dataclass(frozen=True)
 class PropagationReport:
     """base, target, donor, output: folders. tied: one matrix for both. rows: of the result. tokens: number of donor
-    tokens by origin (copied, mean, special, new, padding). appended: names of the target's tokens that were added.
+    rows by origin (copied, mean, special, new, padding). appended: names of the target's tokens that were added.
     matrices: E and W. warnings: in words. costs: by phase."""
 
     method: str
@@ -85,6 +85,12 @@ class PropagationReport:
         """Plain JSON values, with a schema version."""
         return {"schema": SCHEMA, **asdict(self)}
 
+    def rows_by_origin(self) -> dict[str, int]:
+        """Rows of the result by origin, the appended ones among them; they add up to `rows`."""
+        tokens = {name: count for name, count in self.tokens.items() if name != "padding"}
+        tokens["appended"] = len(self.appended)
+        return {**tokens, "padding": self.rows - sum(tokens.values())}
+
     def render(self) -> RenderableType:
         """A table a matrix, then tokens and warnings, for a rich console."""
         from rich.console import Group
@@ -96,7 +102,8 @@ class PropagationReport:
         )
         for name, cells in _cells(self.matrices).items():
             table.add_row(name, *cells)
-        lines = [Text(f"rows {self.rows}; " + ", ".join(f"{name} {count}" for name, count in self.tokens.items()))]
+        parts = ", ".join(f"{count} {name}" for name, count in self.rows_by_origin().items() if count)
+        lines = [Text(f"{self.rows} rows: {parts}")]
         if self.appended:
             lines.append(Text(f"appended from the target: {' '.join(self.appended)}"))
         lines += [Text(f"warning: {warning}", style="yellow") for warning in self.warnings]

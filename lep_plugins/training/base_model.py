@@ -35,6 +35,17 @@ class BaseModel:
     name = "base_model"
     from_nothing = True
 
+    @property
+    def planned_parameters(self) -> int:
+        """Parameters of the model, for a plan before it is made."""
+        attention, wide = 4 * self.hidden**2, 3 * self.hidden * self._intermediate
+        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
+        return embeddings + self.layers * (attention + wide + 2 * self.hidden) + self.hidden
+
+    @property
+    def _intermediate(self) -> int:
+        return self.intermediate or self.hidden * 5 // 2
+
     def run(self, context: StepContext, candidate: Candidate) -> Iterator[Candidate]:
         """Yield the model; `candidate` is not looked at."""
         import torch
@@ -52,7 +63,7 @@ class BaseModel:
         config = LlamaConfig(
             vocab_size=-(-len(tokenizer) // 64) * 64,
             hidden_size=self.hidden,
-            intermediate_size=self.intermediate or self.hidden * 5 // 2,
+            intermediate_size=self._intermediate,
             num_hidden_layers=self.layers,
             num_attention_heads=self.heads,
             num_key_value_heads=self.heads,

@@ -39,7 +39,7 @@ def extend(
     """
     if old.model != "BPE":
         raise UserError(
-            f"an extension continues BPE merges, and this tokenizer is {old.model}",
+            f"an extension continues BPE merges, and this tokenizer is {old.model}, whose text would be cut anew",
             mend="substitute it (`darumeru vocab train`) or trim it",
         )
     have = len(old.vocab)

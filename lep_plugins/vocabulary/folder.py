@@ -56,6 +56,11 @@ def load_auto_tokenizer(folder: Path, config: Any = None) -> Any:
     return tokenizer
 
 
+def named_roles(tokenizer: Any) -> dict[str, str]:
+    """ "bos_token" and the like -> name, as a transformers tokenizer has them."""
+    return {role: str(name) for role, name in tokenizer.special_tokens_map.items() if isinstance(name, str)}
+
+
 def open_model_tokenizer(model: str | Path) -> ModelTokenizer:
     """Read the tokenizer of a model folder or Hub model. UserError: see `find_folder`, `load_auto_tokenizer` and
     `tokenizer_kind`."""
@@ -64,9 +69,8 @@ def open_model_tokenizer(model: str | Path) -> ModelTokenizer:
     description = Description.of(loaded)
     config = optional_json(folder / "config.json")
     judge_config(config, folder / "config.json")
-    rows = vocab_size(config) or 0
-    roles = {role: str(name) for role, name in loaded.special_tokens_map.items() if isinstance(name, str)}
-    return ModelTokenizer(folder, description, max(rows, len(description.table)), roles)
+    roles = named_roles(loaded)
+    return ModelTokenizer(folder, description, vocab_size(config) or len(description.table), roles)
 
 
 def write_tokenizer(

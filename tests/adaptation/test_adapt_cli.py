@@ -100,3 +100,59 @@ def _fill(recipe: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = folder / f"{variable}{rest}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("Кошка спит на окне.\n", encoding="utf-8")
+
+
+def test_every_hint_of_the_nano_recipe_is_a_command_that_plans(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The case adapt_recipe_cannot_run: hints parse, files of the user's are found where the command is given, and the
+    plan shows sizes (the base model's from its shape: 2 x 2,560 x 160 embeddings and 4 x (4 x 160^2 +
+    3 x 160 x 400 + 2 x 160) + 160 in the layers make 1,998,240)."""
+    hints = re.findall(
+        r"^#   (?:CORPORA=\S+ )?darumeru (.*)$", (RECIPES / "nano.yaml").read_text("utf-8"), re.MULTILINE
+    )
+    assert len(hints) == 2
+    _fill(RECIPES / "nano.yaml", tmp_path, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    for name in ("en.txt", "ru.txt"):
+        (tmp_path / name).write_text("Кошка спит на окне.\n", encoding="utf-8")
+    for hint in hints:
+        if "--set" in hint:
+            monkeypatch.delenv("CORPORA")
+        words = hint.replace("recipes/nano.yaml", str(RECIPES / "nano.yaml")).split()
+        said = darumeru(capsys, monkeypatch, *words, "--dry-run")
+        assert said.code == 0, said.err
+        assert "base [base_model] to do; about 8.0 MB, 2.0M parameters" in said.out and "not known" not in said.out
+
+
+def test_the_quick_recipe_runs_on_bundled_text_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make adapt`, shortened: no variable, a board and a figure; the lowest bits per byte are calibrated."""
+    for name in ("CORPORA", "CORPUS"):
+        monkeypatch.delenv(name, raising=False)
+    lines = (RECIPES / "nano" / "instructions.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "few.jsonl").write_text("".join(lines[:16]), encoding="utf-8")
+    shorter = {
+        "data.instructions": tmp_path / "few.jsonl",
+        "instruct.copies": 8,
+        "donor.max_steps": 2,
+        "donor.evaluate_every": 2,
+        "calibrated.copies": 8,
+        "score.tasks": "[perplexity/text_ru, nano/copy_ru]",
+        "score.limit": 2,
+        "score.resamples": 20,
+    }
+    words = [word for key, value in shorter.items() for word in ("--set", f"{key}={value}")]
+    output = tmp_path / "out"
+    said = darumeru(
+        capsys, monkeypatch, "adapt", str(RECIPES / "quick.yaml"), "--output", str(output), *words, "--json"
+    )
+    assert said.code == 0, said.err
+    board = {one["label"]: one for one in json.loads(said.out)["candidates"]}
+    bits = {name: one["value"] for name, one in board.items() if name.startswith("lep-")}
+    assert set(bits) == {"lep-swap", "lep-overlap", "lep-conversion"} and all(value > 0 for value in bits.values())
+    (calibrated,) = [one for name, one in board.items() if name.startswith("calibrated")]
+    assert calibrated["parents"][0] == min(bits, key=bits.__getitem__)
+    for name in ("board.md", "board.html", "board.json", "scores_by_step.png"):
+        assert (output / name).stat().st_size > 0

@@ -229,6 +229,55 @@ def test_more_added_tokens_than_padding_grow_the_matrix_by_mean_rows(own: Folder
         assert_rows(result[name][first:], mean.bfloat16().expand(report.rows - first, -1))
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("value", [7e5, float("nan")])
+def test_padding_rows_of_the_donor_never_reach_the_result(
+    own: Folders, tmp_path: Path, method: str, value: float
+) -> None:
+    """The case lep_padding_rows: padding rows hold the mean of the other rows, whatever the donor holds there."""
+    before, _ = run(own, method)
+    tokens = tokenizer(own.donor).get_vocab_size()
+
+    def pad(tensors: dict[str, torch.Tensor]) -> None:
+        for name in (EMBEDDING, HEAD):
+            assert len(tensors[name]) > tokens
+            tensors[name][tokens:] = value
+
+    rewrite(own.donor, pad)
+    after, report = run(replace(own, output=tmp_path / "again"), method)
+    appended = len(report.appended)
+    for name in (EMBEDDING, HEAD):
+        assert_rows(after[name], before[name])
+        first = tokens + appended
+        mean, others = after[name][:tokens].double().mean(0), after[name][:first].double()
+        assert torch.allclose(
+            after[name][first:].double(), mean.expand(len(after[name]) - first, -1), rtol=2**-7, atol=1e-6
+        )
+        assert after[name].double().norm(dim=1)[first:].max() <= others.norm(dim=1).max()
+    counts = report.rows_by_origin()
+    assert sum(counts.values()) == report.rows and counts["padding"] == report.rows - first
+
+
+def test_holes_among_the_donors_ids_get_the_mean_of_the_rows_before_them(own: Folders) -> None:
+    """A hole is a padding row too."""
+    path = own.donor / "tokenizer.json"
+    state = json.loads(path.read_text(encoding="utf-8"))
+    inner = {part for merge in state["model"]["merges"] for part in merge}
+    leaf = next(p for p in reversed(state["model"]["vocab"]) if p not in inner and len(p) > 1)
+    hole = state["model"]["vocab"].pop(leaf)
+    state["model"]["merges"] = [merge for merge in state["model"]["merges"] if "".join(merge) != leaf]
+    path.write_text(json.dumps(state), encoding="utf-8")
+
+    def spoil(tensors: dict[str, torch.Tensor]) -> None:
+        for name in (EMBEDDING, HEAD):
+            tensors[name][hole] = 7e5
+
+    rewrite(own.donor, spoil)
+    result, _ = run(own)
+    for name in (EMBEDDING, HEAD):
+        assert result[name].abs().max() < 100
+
+
 # Invariant 17: sizes and orders
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models
+from tokenizers import AddedToken, Tokenizer, models
 
 from darumeru.core.errors import UserError
 from darumeru.models.checkpoint import open_checkpoint
@@ -50,6 +50,27 @@ def test_a_donor_without_the_bases_special_tokens_is_refused(own: Folders) -> No
     text = (own.donor / "tokenizer.json").read_text(encoding="utf-8")
     (own.donor / "tokenizer.json").write_text(text.replace("<|begin_of_text|>", "<|start_of_text|>"), encoding="utf-8")
     refuse(own, "the donor has no token <|begin_of_text|> of the base")
+
+
+def test_tokens_beyond_the_rows_are_no_tokens_of_the_model(own: Folders, tmp_path: Path) -> None:
+    """A padding token that was added to the tokenizers and never got a row: everything else is as without it."""
+    before, _ = run(own)
+    for role in ("base", "target"):
+        folder = getattr(own, role)
+        grown, rows = tokenizer(folder), open_checkpoint(folder).vocab_rows
+        names = [f"<|extra_{place}|>" for place in range(rows - grown.get_vocab_size())] + ["<|late_pad|>"]
+        grown.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names])
+        grown.save(str(folder / "tokenizer.json"))
+        assert grown.token_to_id("<|late_pad|>") == rows
+    after, report = run(replace(own, output=tmp_path / "again"))
+    first = tokenizer(own.donor).get_vocab_size()
+    late = tokenizer(tmp_path / "again").token_to_id("<|late_pad|>")
+    assert late == first + len(report.appended) - 1 and "<|late_pad|>" in report.appended
+    for name in (EMBEDDING, HEAD):
+        assert torch.equal(after[name][:first], before[name][:first])
+        filled = after[name][late:]  # the token without a row, and padding
+        assert torch.equal(filled, filled[:1].expand(len(filled), -1))
+        assert torch.isfinite(filled.float()).all()
 
 
 def test_a_tokenizer_of_an_unknown_kind_is_refused(own: Folders) -> None:

@@ -26,6 +26,13 @@ FORMATS = (
     "problem",
     "entities",
     "opinions",
+    "document",
+    "long_context",
+    "search_answers",
+    "distractors",
+    "classification",
+    "preference",
+    "grammar_pairs",
 )
 
 
