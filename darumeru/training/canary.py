@@ -84,7 +84,7 @@ def _fits(
 
 
 def _logprobs(engine: Engine, request: Request) -> np.ndarray[Any, Any]:
-    answer = next(answer for _, answer in engine.answer([request]))
+    ((_, answer),) = engine.answer([request])
     if answer.logprobs is None:
         raise ReloadFailed(answer.error or "vLLM gave no log-probabilities")
     return np.array(answer.logprobs)

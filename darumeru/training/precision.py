@@ -64,7 +64,7 @@ def computing_in(model: Any, dtype: str) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(autocast)
         stack.enter_context(_without_accelerate(inner))
-        for unit in _units(inner):
+        for unit in _units(inner, head):
             before, after = _casting(unit, kind, unit is head)
             stack.callback(unit.register_forward_pre_hook(before).remove)
             stack.callback(unit.register_forward_hook(after, always_call=True).remove)
@@ -85,13 +85,17 @@ def _without_accelerate(model: Any) -> Iterator[None]:
         model.forward = wrapped
 
 
-def _units(model: Any) -> Iterator[Any]:
-    """Layers of the stack whole, since their parts look at each other's types; every other module with weights."""
+def _units(model: Any, head: Any) -> Iterator[Any]:
+    """Layers of the stack and the head whole, since their parts (adapters among them) look at each other's types; every
+    other module with weights."""
     from torch.nn import ModuleList
 
     def below(module: Any) -> Iterator[Any]:
         if isinstance(module, ModuleList):
             yield from module
+            return
+        if module is head:
+            yield module
             return
         if any(one is not None for one in module._parameters.values()):
             yield module

@@ -135,3 +135,14 @@ def test_what_trl_gathers_for_its_log_stays_its_own(tiny_model: Path, tmp_path: 
     assert len(ours) == 3 and not any({"entropy", "num_tokens"} & entry.keys() for entry in ours)
     tokens = {entry["step"]: entry["num_tokens"] for entry in logs[1] if "num_tokens" in entry}
     assert callback.points[-1].step == 6 and callback.points[-1].extra["tokens"] == tokens[6]
+
+
+def test_a_trainer_with_its_own_vllm_is_told_why_another_one_starts(
+    tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    live = LiveOptions(engine="transformers")
+    callback = DarumeruCallback(TASK, limit=2, data="bundled", at_start=False, live=live)
+    made = plain(tiny_model, tmp_path, [callback], max_steps=1, save_strategy="no")
+    made.use_vllm = True
+    made.train()
+    assert "own vLLM is left to it, and a second engine starts" in caplog.text
