@@ -53,5 +53,9 @@ types: setup
 bench: setup
 	$(BIN)/python -m benchmarks.run_speed
 
+# Minutes: the figures of docs/reliability.md.
+torture: setup
+	$(BIN)/python -m tests.torture
+
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info

@@ -51,7 +51,8 @@ def make_run(folder: Path, model: int, samples: int) -> None:
     manifest = {
         "schema": 2, "status": "finished", "model": {"name": f"synthetic-{model}", "fingerprint": f"{model:064d}"},
         "spec": {"answers": {}, "scores": {}}, "spec_hash": "0" * 64, "sessions": [],
-        "tokenizer": {"fingerprint": "2" * 64}, "profile": "darumeru", "engine": {"name": "synthetic"},
+        "template": {}, "started": "2026-01-01T00:00:00Z", "tokenizer": {"fingerprint": "2" * 64},
+        "profile": "darumeru", "engine": {"name": "synthetic"},
         "data": {"source": "synthetic", "tasks": {}}, "seed": 0, "resamples": 100, "versions": {}, "seconds": 1.0,
         "finished": "2026-01-01T00:00:00Z",
     }  # fmt: skip

@@ -68,13 +68,13 @@ def measure(model: str, samples: int, folder: Path) -> list[Way]:
     from darumeru.engines.transformers_engine import TransformersEngine
     from darumeru.training.config import LiveConfig, LiveOptions
     from darumeru.training.live_engine import LiveEngine
-    from darumeru.training.live_evaluation import LiveEvaluation
+    from darumeru.training.live_plan import LivePlan
 
     network, tokenizer = AutoModelForCausalLM.from_pretrained(model), AutoTokenizer.from_pretrained(model)
     context = network.config.max_position_embeddings
     for limit in range(-(-samples // 17), 0, -1):
         config = LiveConfig(data="bundled", limit=limit, num_fewshot=0)
-        evaluation = LiveEvaluation(config, "live", tokenizer, context)
+        evaluation = LivePlan(config, "live", tokenizer, context)
         if len(evaluation.session.plan.planned) <= samples:
             break
     length = evaluation.session.plan.max_length

@@ -16,6 +16,7 @@ _EXPORTS = {
     "UserError": "darumeru.core.errors",
     "RunFailed": "darumeru.core.errors",
     "DarumeruCallback": "darumeru.training.callback",
+    "LiveEvaluation": "darumeru.training.live_evaluation",
     "LiveOptions": "darumeru.training.config",
     "lm_eval_model": "darumeru.lm_eval_bridge",
 }
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from darumeru.runs.run import load_runs as load_runs
     from darumeru.training.callback import DarumeruCallback as DarumeruCallback
     from darumeru.training.config import LiveOptions as LiveOptions
+    from darumeru.training.live_evaluation import LiveEvaluation as LiveEvaluation
 
     __version__: str
 else:

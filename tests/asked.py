@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.command import Said, darumeru
+from tests.shared_data import case
 
 # (model, task, more words) -> the sample rows of a new run in `folder`.
 Run = Callable[..., list[dict[str, Any]]]
@@ -38,3 +44,24 @@ def run_of(command: Callable[..., Said], tmp_path: Path) -> Run:
         return rows_of(tmp_path / "run", task)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def fake_server() -> Iterator[str]:
+    """The shared server that misbehaves in named ways; its address without the mode."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, str(case("fake_server.py")), "--port", str(port), "--seconds", "900"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        for _ in range(100):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/normal/v1/models", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()

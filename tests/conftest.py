@@ -10,7 +10,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests.asked import command, run_of  # noqa: F401
+from tests.asked import command, fake_server, run_of  # noqa: F401
 
 # The same examples in every run; HYPOTHESIS_SEARCH=1 looks for new ones.
 hypothesis.settings.register_profile("same", derandomize=not os.environ.get("HYPOTHESIS_SEARCH"), deadline=None)

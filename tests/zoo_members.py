@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import atexit
 import functools
+import importlib
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from tests.shared_data import shared
 
@@ -26,8 +27,13 @@ def zoo(name: str = "") -> Path:
 
 
 @functools.cache
+def _builder() -> Any:
+    sys.path.insert(0, str(zoo()))
+    return importlib.import_module("build_zoo")
+
+
+@functools.cache
 def member(name: str) -> Path:
     """The folder of one member; do not change it."""
-    command = [sys.executable, str(zoo("build_zoo.py")), str(_folder()), name]
-    subprocess.run(command, check=True, capture_output=True)
-    return _folder() / name
+    folder: Path = _builder().build(name, _folder())
+    return folder

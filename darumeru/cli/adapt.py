@@ -117,7 +117,7 @@ def _line(one: PreviewLine) -> str:
 
 
 def _show_board(board: CandidateBoard) -> None:
-    """Means and groups, tasks where they are few (all of them are in the files)."""
+    """Means and groups, tasks where they are few, and the model before; the whole chain is in the files."""
     from darumeru.core.terminal import terminal
     from darumeru.leaderboard.candidates import candidate_table
     from darumeru.leaderboard.render_terminal import render
@@ -128,6 +128,5 @@ def _show_board(board: CandidateBoard) -> None:
     console = terminal()
     if not console.is_terminal:
         console.width = WIDE
-    console.print(
-        render(replace(table, columns=tuple(columns or tasks[:MOST_TASKS]), details=("from",)), console.width)
-    )
+    shown = replace(table, columns=tuple(columns or tasks[:MOST_TASKS]), details=("after",), footer=())
+    console.print(render(shown, console.width))

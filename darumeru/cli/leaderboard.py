@@ -25,6 +25,7 @@ def leaderboard(
     sources: Annotated[list[Path], typer.Argument(help="Run folders, folders of runs, published tables (JSON).")],
     form: Annotated[str | None, typer.Option("--format", help=f"{', '.join(FORMATS)}; else by --output.")] = None,
     output: Annotated[Path | None, typer.Option("--output", help="Write into this file.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also over a file that Darumeru did not write.")] = False,
     sort: Annotated[str | None, typer.Option("--sort", help="Column to sort by, or name.")] = None,
     by: Annotated[str | None, typer.Option("--by", help="Columns: groups or tasks.")] = None,
     aggregate: Annotated[str, typer.Option("--aggregate", help="tasks, groups or normalized.")] = "tasks",
@@ -37,7 +38,7 @@ def leaderboard(
 ) -> None:
     from darumeru.leaderboard.output import check_output
 
-    output = None if output is None else check_output(output)
+    output = None if output is None else check_output(output, sources, force=force)
     if model_card:
         _write(_model_card(sources), output)
         return

@@ -15,6 +15,7 @@ def register(app: typer.Typer) -> None:
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     output: Annotated[Path, typer.Option("--output", help="The HTML file to write; an earlier one is replaced.")],
+    force: Annotated[bool, typer.Option("--force", help="Also over a file that Darumeru did not write.")] = False,
     curve: Annotated[
         Path | None, typer.Option("--curve", help="Learning curve of a training; default RUN/curve.jsonl.")
     ] = None,
@@ -33,7 +34,7 @@ def report(
     from darumeru.core.terminal import terminal
     from darumeru.leaderboard.html_report import write_report
 
-    written = write_report(run, output, curve=curve, tokenizer=tokenizer, unfinished=allow_partial)
+    written = write_report(run, output, force=force, curve=curve, tokenizer=tokenizer, unfinished=allow_partial)
     tokens = f", tokens of {written.with_tokens}" if written.with_tokens else ""
     terminal(stderr=True).print(
         f"{written.path}: {written.samples} samples{tokens}, {size(written.size)}",

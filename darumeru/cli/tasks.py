@@ -43,6 +43,7 @@ def list_tasks(
         return
     from darumeru.core.errors import UserError
     from darumeru.tasks.registry import load_registry
+    from darumeru.tasks.suites import PREFIX
 
     if source != "darumeru":
         raise UserError(f"unknown source `{source}`", "--source", "known: darumeru, lm-eval")
@@ -63,15 +64,19 @@ def list_tasks(
     table = Table(box=None, pad_edge=False, header_style="bold")
     console = terminal()
     wide = console.width >= WIDE
-    for name in ("task", "group", "method", "score", "what it asks")[: 5 if wide else 4]:
+    shown = [spec.name if spec.leaderboard else f"{spec.name} *" for spec in specs]
+    # Names are for copying: a narrow terminal cuts other columns first.
+    table.add_column("task", no_wrap=True, min_width=max(map(len, shown), default=4))
+    for name in ("group", "method", "score", "what it asks")[: 4 if wide else 3]:
         table.add_column(name, no_wrap=name != "what it asks")
-    for spec in specs:
-        shown = spec.name if spec.leaderboard else f"{spec.name} *"
-        cells = (shown, spec.group, spec.method, " + ".join(spec.score), spec.description)
+    for name, spec in zip(shown, specs, strict=True):
+        cells = (name, spec.group, spec.method, " + ".join(spec.score), spec.description)
         table.add_row(*cells[: len(table.columns)])
     console.print(
         table, "* not among the 17 of Micro-Avg. Groups and globs select tasks too: --tasks DaruMERA,'darumeru/cp_*'"
     )
+    for name, suite in registry.suites.items():
+        console.print(f"--tasks {PREFIX}{name}: {suite.head.description}", soft_wrap=True)
 
 
 def show(

@@ -113,7 +113,9 @@ class TokenDialect:
         stop = {"stop": list(kind.stop)} if kind.stop else {}
         said = self.probe.ask(prompt=list(request.prompt), max_tokens=kind.max_new_tokens, **stop)
         words = text(said.get("text"), "text")
-        ids = self.text.tokenizer(words, add_special_tokens=False).input_ids
+        # A half of a character is text for JSON and not for a tokenizer.
+        whole = words.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        ids = self.text.tokenizer(whole, add_special_tokens=False).input_ids
         return Answer(text=words, tokens=tuple(ids), finish_reason=said["finish_reason"])
 
     def _generated_ids(self, request: Request, kind: Generate) -> Answer:
@@ -194,8 +196,7 @@ class TokenDialect:
 def _ids(said: Mapping[str, Any]) -> list[int] | None:
     """The generated token ids; None where the answer has none."""
     ids = said.get("token_ids")
-    fits = isinstance(ids, list) and all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in ids)
-    return ids if fits else None
+    return ids if isinstance(ids, list) and all(type(one) is int and 0 <= one < 1 << 31 for one in ids) else None
 
 
 def _first_top(said: Mapping[str, Any]) -> dict[str, float]:

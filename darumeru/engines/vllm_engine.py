@@ -29,6 +29,8 @@ from darumeru.engines.vllm_setup import (
     undisturbed,
     untouched_classes,
 )
+from darumeru.models.config_file import has_experts
+from darumeru.models.files import read_json
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +65,7 @@ class VllmEngine:
             self.limits = ("vLLM cannot score continuations through an adapted lm_head: no extractive summarization",)
         self.llm_engine: Any = None
         self._replicas: Any = None
-        if options.data_parallel > 1 or options.own_process:
+        if options.data_parallel > 1 or options.own_process or _cannot_share(options):
             from darumeru.engines.vllm_replicas import Replicas
 
             self._replicas = Replicas(options, type(self))
@@ -124,6 +126,10 @@ class VllmEngine:
             with self.log.redirected():
                 reload_weights(self.llm_engine, weights)
 
+    def adapt(self, folder: str) -> None:
+        """Answer with this adapter from now on: of the rank and for the modules of the one that was loaded."""
+        self._lora = _lora_request(folder, self._lora.lora_int_id + 1)
+
     def close(self) -> None:
         """Give memory and child processes back; may be called twice."""
         if self._replicas is not None:
@@ -149,6 +155,12 @@ def _load(options: EngineOptions) -> Any:
         raise load_failure(error, options) from error
 
 
+def _cannot_share(options: EngineOptions) -> bool:
+    """Whether another engine lives in this process whose groups this model cannot use: vLLM makes those of experts with
+    the first engine alone."""
+    return _GROUPS.engines > 0 and has_experts(read_json(Path(options.model) / "config.json"))
+
+
 def _eager() -> AbstractContextManager[Any]:
     """Without compilation of the two helpers that vLLM compiles even when told to run eagerly (2 to 10 seconds)."""
     import torch
@@ -162,12 +174,12 @@ def _too_many(request: Request) -> str | None:
     return f"top_k {top_k} is more than {MOST_TOP_K}" if top_k is not None and top_k > MOST_TOP_K else None
 
 
-def _lora_request(folder: str | None) -> Any:
+def _lora_request(folder: str | None, number: int = 1) -> Any:
     if folder is None:
         return None
     from vllm.lora.request import LoRARequest
 
-    return LoRARequest("adapter", 1, folder)
+    return LoRARequest(f"adapter-{number}", number, folder)
 
 
 def _end_ids(llm_engine: Any) -> set[int]:

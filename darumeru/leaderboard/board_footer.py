@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from darumeru.core.files import content_hash
 from darumeru.leaderboard.contenders import Contender
 from darumeru.leaderboard.evidence import Evidence
 from darumeru.leaderboard.note import Note
@@ -37,7 +38,7 @@ def row_about(contender: Contender, tasks: BoardTasks) -> dict[str, Any]:
         "shots": ", ".join(sorted({str(task.num_fewshot) for task in _scores(contender, tasks)}, key=int)),
         "n": sum(task.n for task in _scores(contender, tasks)),
         "limit": manifest.get("limit"),
-        "model fingerprint": ((manifest.get("model") or {}).get("fingerprint") or "")[:12] or None,
+        "model fingerprint": _short((manifest.get("model") or {}).get("fingerprint")),
         "versions": _versions(manifest),
         "finished": manifest.get("finished"),
         "missing": ", ".join(contender.missing) or None,
@@ -146,6 +147,13 @@ def _by_value(names: Sequence[str], values: Sequence[str]) -> str:
         of = [name for name, one in zip(names, values, strict=True) if one == value]
         said.append(f"{value} ({', '.join(of[:3])}{f' and {len(of) - 3} more' if len(of) > 3 else ''})")
     return "; ".join(said)
+
+
+def _short(fingerprint: Any) -> str | None:
+    """The beginning of a model's fingerprint; of what a server says of its model, that of a hash over it."""
+    if not fingerprint:
+        return None
+    return (fingerprint if isinstance(fingerprint, str) else content_hash(fingerprint))[:12]
 
 
 def _template(template: Any) -> str | None:

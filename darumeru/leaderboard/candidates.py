@@ -131,6 +131,7 @@ def _cells(line: BoardLine, columns: tuple[Column, ...]) -> dict[str, Cell]:
 def _about(line: BoardLine) -> dict[str, Any]:
     about = {
         "from": " → ".join(line.lineage or (line.label,)),
+        "after": line.lineage[-2] if len(line.lineage) > 1 else None,
         "step": line.facts.get("step"),
         "with": ", ".join(line.facts.get("parents", ())[1:]),
         "training step": line.training_step,

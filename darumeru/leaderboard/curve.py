@@ -11,7 +11,7 @@ from typing import Any
 from darumeru.core.errors import UserError
 from darumeru.core.files import write_atomically
 from darumeru.core.numbers import number, with_interval
-from darumeru.leaderboard.curve_chart import Line, png, svg
+from darumeru.leaderboard.curve_chart import TIME, TOKENS, Line, png, svg
 from darumeru.leaderboard.measures import main_family, task_measures
 from darumeru.metrics.measure import SCORE, Measure, combined
 from darumeru.runs.results import Results, Score
@@ -29,7 +29,8 @@ MOST_LINES = 8
 class Point:
     """Scores after optimizer step `step`: aggregates ("micro_avg" of all 17 tasks, "mean" of the tasks asked), groups
     and tasks by name. failed: task -> why. run: folder of the answers, relative to the curve's. extra: epoch, seconds,
-    engine. measures: name -> what its number is, for those that are no plain scores."""
+    engine, tokens seen, wall_seconds since training began. measures: name -> what its number is, for those that are no
+    plain scores."""
 
     step: int
     scores: Mapping[str, Score]
@@ -114,21 +115,28 @@ def add_point(path: Path, point: Point) -> list[Point]:
     return points
 
 
-def curve_lines(points: Sequence[Point]) -> list[Line]:
-    """What is drawn of a curve: the aggregate, then the groups ("Daru..."), or the first tasks where there are none."""
+def curve_lines(points: Sequence[Point], along: str | None = None) -> list[Line]:
+    """What is drawn of a curve: the aggregate, then the groups ("Daru..."), or the first tasks where there are none.
+    along: a number of Point.extra in the place of the step."""
     points = sorted(points, key=lambda point: point.step)
     measures = {name: one for point in points for name, one in point.measures.items()}
     lines = [
-        Line(TITLES.get(name, name), [(point.step, point.scores.get(name)) for point in points], name in TITLES,
-             measures.get(name, SCORE))
+        Line(TITLES.get(name, name),
+             [(point.extra[along] if along else point.step, point.scores.get(name)) for point in points],
+             name in TITLES, measures.get(name, SCORE))
         for name in _shown(points, most=None)
     ]  # fmt: skip
     return [line for line in lines if line.parts()][:MOST_LINES]
 
 
 def learning_curve(points: Sequence[Point], about: str = "Learning curve") -> str:
-    """The curve as SVG; "" where there is nothing to draw."""
-    return svg(curve_lines(points), about)
+    """The curve as SVG, by training step and, where all points know them, by tokens seen and by wall time; "" where
+    there is nothing to draw."""
+    pictures = svg(curve_lines(points), about)
+    for along, axis, words in (("tokens", TOKENS, "tokens seen"), ("wall_seconds", TIME, "wall time")):
+        if len(points) > 1 and all(isinstance(point.extra.get(along), int | float) for point in points):
+            pictures += svg(curve_lines(points, along), f"{about} by {words}", axis)
+    return pictures
 
 
 def _shown(points: Sequence[Point], most: int | None = 12) -> list[str]:

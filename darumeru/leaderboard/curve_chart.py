@@ -4,7 +4,7 @@ and with their 95 % intervals, a gap where there is no number."""
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
@@ -19,17 +19,38 @@ WIDTH, TOP, BOTTOM, LEFT, RIGHT = 720.0, 14.0, 260.0, 44.0, 700.0
 
 
 @dataclass(frozen=True)
+class Axis:
+    """What a curve goes along. word: of one place on it, before the place. said: a place in words."""
+
+    word: str
+    said: Callable[[float], str]
+
+
+def _tokens(count: float) -> str:
+    size, unit = next(((size, unit) for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")) if count >= size), (1, ""))
+    return f"{count / size:.3g}{unit}"
+
+
+def _span(seconds: float) -> str:
+    size, unit = next(((size, unit) for size, unit in ((3600, "h"), (60, "min")) if seconds >= size), (1, "s"))
+    return f"{seconds / size:.3g} {unit}"
+
+
+STEPS, TOKENS, TIME = Axis("step", lambda step: f"{step:.0f}"), Axis("tokens", _tokens), Axis("time", _span)
+
+
+@dataclass(frozen=True)
 class Line:
-    """points: (training step, number) in the order of the steps; parts that a gap separates are told by None."""
+    """points: (place on the axis, number) in the order of the steps; parts that a gap separates are told by None."""
 
     title: str
-    points: Sequence[tuple[int, Score | None]]
+    points: Sequence[tuple[float, Score | None]]
     main: bool = False
     measure: Measure = field(default=SCORE)
 
-    def parts(self) -> list[list[tuple[int, Score]]]:
+    def parts(self) -> list[list[tuple[float, Score]]]:
         """The points between the gaps. A number outside of the measure's bounds is none."""
-        found: list[list[tuple[int, Score]]] = [[]]
+        found: list[list[tuple[float, Score]]] = [[]]
         for step, score in self.points:
             if score is None or score.value is None or not self.measure.holds(score.value):
                 found.append([])
@@ -37,7 +58,7 @@ class Line:
                 found[-1].append((step, score))
         return [part for part in found if part]
 
-    def bands(self) -> list[list[tuple[int, float, float]]]:
+    def bands(self) -> list[list[tuple[float, float, float]]]:
         """(step, low, high) of the parts of a main line that have intervals at two steps or more."""
         parts = self.parts() if self.main else []
         ends = [[(at, one.low, one.high) for at, one in part if one.low is not None and one.high is not None]
@@ -54,9 +75,9 @@ def families(lines: Sequence[Line]) -> list[list[Line]]:
     return list(found.values())
 
 
-def svg(lines: Sequence[Line], about: str = "Learning curve") -> Markup:
+def svg(lines: Sequence[Line], about: str = "Learning curve", axis: Axis = STEPS) -> Markup:
     """One picture for each family of numbers; empty where no line has a point."""
-    return Markup("").join(_picture(family, about) for family in families(lines))
+    return Markup("").join(_picture(family, about, axis) for family in families(lines))
 
 
 def png(lines: Sequence[Line], title: str = "") -> bytes | None:
@@ -91,20 +112,20 @@ def _plain(title: str) -> str:
     return " " * title.startswith("_") + title.replace("$", r"\$")
 
 
-def _picture(lines: Sequence[Line], about: str) -> Markup:
+def _picture(lines: Sequence[Line], about: str, axis: Axis) -> Markup:
     scores = [score for line in lines for part in line.parts() for _, score in part]
     measure = combined([line.measure for line in lines])
     low, high = domain([end for one in scores for end in (one.value, one.low, one.high)], measure, zero=False)
     steps = sorted({step for line in lines for step, _ in line.points})
     across = Scale(steps[0], max(steps[-1], steps[0] + 1), LEFT, RIGHT)
     up = Scale(low, high, BOTTOM, TOP)
-    parts = [_axes(steps, across, up)]
-    parts += [_line(line, place, across, up) for place, line in reversed(list(enumerate(lines)))]
+    parts = [_axes(steps, across, up, axis)]
+    parts += [_line(line, place, across, up, axis) for place, line in reversed(list(enumerate(lines)))]
     rows = -(-len(lines) // 4)
     return picture(WIDTH, BOTTOM + 32 + 18 * rows, about, *parts, _legend(lines), class_="chart curve")
 
 
-def _axes(steps: Sequence[int], across: Scale, up: Scale) -> Markup:
+def _axes(steps: Sequence[float], across: Scale, up: Scale, axis: Axis) -> Markup:
     parts = []
     for value, text in tick_labels(up.low, up.high):
         parts.append(element("line", x1=LEFT, x2=RIGHT, y1=up(value), y2=up(value), class_="grid", stroke="#8884"))
@@ -114,7 +135,9 @@ def _axes(steps: Sequence[int], across: Scale, up: Scale) -> Markup:
     for at in chosen:
         if across(at) - edge >= 46:
             edge = across(at)
-            parts.append(_tick(f"{at}", edge, BOTTOM + 16, "middle"))
+            parts.append(_tick(axis.said(at), edge, BOTTOM + 16, "middle"))
+    if axis is not STEPS:
+        parts.append(_tick(axis.word, RIGHT, BOTTOM - 5, "end"))
     return element("g", *parts, class_="axis", aria_hidden="true")
 
 
@@ -122,7 +145,7 @@ def _tick(text: str, x: float, y: float, anchor: str) -> Markup:
     return element("text", text, x=x, y=y, text_anchor=anchor, class_="tick", fill="#777", font_size=11.0)
 
 
-def _line(line: Line, place: int, across: Scale, up: Scale) -> Markup:
+def _line(line: Line, place: int, across: Scale, up: Scale, axis: Axis) -> Markup:
     colour = COLOURS[place % len(COLOURS)]
     parts = [element("title", line.title)]
     for band in line.bands():
@@ -135,7 +158,9 @@ def _line(line: Line, place: int, across: Scale, up: Scale) -> Markup:
         width = 2.8 if line.main else 1.3
         parts.append(element("polyline", points=points, fill="none", class_="line", stroke=colour, stroke_width=width))
         for step, score, x, y in at:
-            said = element("title", f"{line.title}, step {step}: {number(score.value, line.measure.digits)}")
+            said = element(
+                "title", f"{line.title}, {axis.word} {axis.said(step)}: {number(score.value, line.measure.digits)}"
+            )
             radius = 3.2 if line.main else 2.2
             parts.append(element("circle", said, cx=f"{x:.2f}", cy=f"{y:.2f}", r=radius, class_="dot", fill=colour))
     return element("g", *parts, class_=f"series-{place % len(COLOURS)}")

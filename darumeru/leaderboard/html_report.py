@@ -44,15 +44,16 @@ def write_report(
     curve: str | Path | None = None,
     tokenizer: str | None = None,
     unfinished: bool = False,
+    force: bool = False,
 ) -> Written:
-    """Write the report of a run folder, over an earlier one.
+    """Write the report of a run folder, over an earlier one (force: over any page).
 
     curve: the file with the learning curve; default RUN/curve.jsonl, when there is one. tokenizer: folder or Hub id of
     the run's tokenizer, for the colours of tokens; default the folder named in the manifest. unfinished: accept a run
     that was interrupted, and say so. Raises UserError for a run that cannot be trusted or an output that cannot be
     written, before the samples are read.
     """
-    path = check_output(Path(output), new_folder=False)
+    path = check_output(Path(output), new_folder=False, force=force)
     found = load_run(run, finished=not unfinished, check_samples=True)
     points = _curve(found.path, curve)
     chosen = run_tokenizer(found.results.manifest, tokenizer)
@@ -79,6 +80,7 @@ def render(run: Run, samples: Samples, points: Sequence[Point] = ()) -> str:
         micro=results.micro_avg,
         digits=partial(_digits, results),
         groups=_by_group(results),
+        rates=_rates(results),
         bars=_bars(results),
         radar=_radar(results),
         curve=learning_curve(points),
@@ -106,6 +108,12 @@ def _by_group(results: Results) -> list[tuple[str, Score, list[TaskScore]]]:
     for task in results.tasks.values():
         groups.setdefault(task.group, []).append(task)
     return [(name, results.groups.get(name, Score(None)), tasks) for name, tasks in groups.items()]
+
+
+def _rates(results: Results) -> list[str]:
+    """The shares that are shown of each task; thoughts that were cut off only where there are any."""
+    thought = any(task.rates.get("still_thinking") for task in results.tasks.values())
+    return ["unparsed", "empty", *(["still_thinking"] if thought else []), "truncated", "too_long"]
 
 
 def _bars(results: Results) -> str:

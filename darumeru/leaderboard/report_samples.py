@@ -58,11 +58,14 @@ class Samples:
 
 
 def read_samples(run: Run, marker: TokenMarker = NO_TOKENS) -> Samples:
-    """All answered samples of a run; one chunk of texts is held in memory at a time, beside the compressed ones."""
+    """All answered samples of a run, those of private tasks aside; one chunk of texts is held in memory at a time,
+    beside the compressed ones."""
     with_tokens = 0
     chunks: list[str] = []
     tasks: list[TaskIndex] = []
     for stored in read_plan(run.path):
+        if stored.asking.get("options", {}).get("private"):
+            continue
         index = TaskIndex(stored.name, len(chunks))
         tasks.append(index)
         rows = list(run.rows(stored.name))

@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+
+from darumeru.core.errors import UserError
+from darumeru.core.message import Message
+from darumeru.prompts.chat_template import ChatTemplate
 
 
 @dataclass(frozen=True)
 class ChatRenderer:
-    """Renders with the tokenizer's chat template, or with `template` in its place. variables: for the template."""
+    """Renders with a model's chat template."""
 
-    tokenizer: Any
-    template: str | None = None
-    variables: Mapping[str, Any] = field(default_factory=dict)
+    template: ChatTemplate
 
     def __call__(self, chat_history: Sequence[Mapping[str, str]], add_generation_prompt: bool = True) -> str:
         """The history as text; without generation prompt its last message stays open. A template that refuses the
         system role gets the history without it, which is lm-eval's rule."""
-        import jinja2
-
+        if self.template.source is None:
+            raise UserError("the model has none", "chat template", "leave --apply_chat_template out")
+        messages = [Message(one["role"], one["content"]) for one in chat_history]
+        rest = [message for message in messages if message.role != "system"]
         try:
-            return self._rendered(chat_history, add_generation_prompt)
-        except jinja2.TemplateError:
-            rest = [message for message in chat_history if message["role"] != "system"]
-            return self._rendered(rest, add_generation_prompt)
-
-    def _rendered(self, chat_history: Sequence[Mapping[str, str]], add_generation_prompt: bool) -> str:
-        return str(
-            self.tokenizer.apply_chat_template(
-                list(chat_history),
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                continue_final_message=not add_generation_prompt,
-                chat_template=self.template,
-                **self.variables,
-            )
-        )
+            return self.template.filled(messages, opened=not add_generation_prompt)
+        except UserError:
+            if len(rest) == len(messages):
+                raise
+            return self.template.filled(rest, opened=not add_generation_prompt)

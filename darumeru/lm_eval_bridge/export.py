@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import calendar
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from darumeru.core.errors import UserError
+from darumeru.core.row import SampleRow
 from darumeru.lm_eval_bridge.loading import Asked, load, quiet
 from darumeru.lm_eval_bridge.logged import Logged, logged_documents, logged_samples
 from darumeru.lm_eval_bridge.naming import GROUPS, MICRO_AVG, lm_eval_name
@@ -19,6 +20,7 @@ from darumeru.runs.join import joined_rows, with_metrics
 from darumeru.runs.results import Score, TaskScore
 from darumeru.runs.run import Run
 from darumeru.runs.stored_plan import StoredTask, read_plan
+from darumeru.tasks.profiles import profile_named
 
 FOLDER = "lm_eval"
 OUTPUT_TYPES = {"multiple_choice": "multiple_choice", "generate": "generate_until", "loglikelihood": "loglikelihood"}
@@ -61,9 +63,18 @@ def _samples(run: Run, stored: Sequence[StoredTask]) -> dict[str, list[Logged]]:
     outcomes = outcomes_of(foreign, rows, load(Asked.from_dict(foreign[0].settings))) if foreign else {}
     for task in stored:
         name = lm_eval_name(task.name)
-        lines = logged_documents(outcomes[name], rows[task.name]) if task.source else logged_samples(rows[task.name])
+        own = rows[task.name]
+        lines = logged_documents(outcomes[name], own) if task.source else logged_samples(own, _ends(run, task))
         found[name] = list(lines)
     return {name: lines for name, lines in found.items() if lines}
+
+
+def _ends(run: Run, task: StoredTask) -> Callable[[SampleRow], Sequence[str]]:
+    """Texts at which a generated answer of the task ended."""
+    manifest, asking = run.results.manifest, task.asking
+    profile, chat = profile_named(manifest["profile"]), bool(manifest["template"]["chat"])
+    copies = asking["options"].get("target") == "reference"
+    return lambda row: profile.stops(asking["stop"], chat, row.target if copies else "")
 
 
 def _document(run: Run, stored: Sequence[StoredTask]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from darumeru.core.row import SampleRow
@@ -46,16 +46,17 @@ def _arguments(rows: Sequence[SampleRow]) -> dict[tuple[int, int], tuple[Any, ..
     return found
 
 
-def logged_samples(rows: Sequence[SampleRow]) -> Iterator[Logged]:
-    """One line a sample of one of Darumeru's own tasks; metrics are those of this sample."""
+def logged_samples(rows: Sequence[SampleRow], ends: Callable[[SampleRow], Sequence[str]]) -> Iterator[Logged]:
+    """One line a sample of one of Darumeru's own tasks; metrics are those of this sample. ends: texts at which its
+    generated answer ended."""
     for number, row in enumerate(rows):
         doc = {"id": row.id, "cluster": row.cluster, **plain(row.meta)}
-        arguments, responses = _asked(row)
+        arguments, responses = _asked(row, ends(row))
         flat = [one[0] for one in responses]
         yield _line(number, doc, plain(row.target), arguments, responses, flat, "none", dict(row.metrics))
 
 
-def _asked(row: SampleRow) -> tuple[list[tuple[Any, ...]], list[list[Any]]]:
+def _asked(row: SampleRow, ends: Sequence[str]) -> tuple[list[tuple[Any, ...]], list[list[Any]]]:
     answer = row.answer
     if answer.probabilities is not None:
         best = max(answer.probabilities.values(), default=0.0)
@@ -65,7 +66,7 @@ def _asked(row: SampleRow) -> tuple[list[tuple[Any, ...]], list[list[Any]]]:
     if answer.logprobs is not None:
         greedy = bool(answer.extra.get("greedy", 0.0))
         return [(row.prompt, row.id)], [[(math.fsum(answer.logprobs), greedy)]]
-    return [(row.prompt, {"until": [], "do_sample": False})], [[answer.text]]
+    return [(row.prompt, {"until": list(ends), "do_sample": False})], [[answer.text]]
 
 
 def _line(

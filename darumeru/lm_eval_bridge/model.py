@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -17,6 +18,7 @@ from darumeru.engines.request import Request
 from darumeru.lm_eval_bridge.chat import ChatRenderer
 from darumeru.lm_eval_bridge.questions import Likelihood, added, generation, likelihoods, questions, response
 from darumeru.lm_eval_bridge.tokens import Pair, TokenRules
+from darumeru.prompts.builder import PromptBuilder
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +60,8 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
         self.engine = engine
         self.tokenizer = tokenizer
         self.rules = TokenRules(tokenizer)
-        self.apply_chat_template = ChatRenderer(tokenizer)
+        # As lm-eval's own models: whether to think is left to the template.
+        self.apply_chat_template = ChatRenderer(replace(PromptBuilder(tokenizer).template, variables={}))
         self._warned: set[str] = set()
 
     @property

@@ -91,7 +91,7 @@ class TaskPlan:
         if not builder.is_chat:
             return None
         variables = switches(builder.template.source or "", self.thinks)
-        return ChatRenderer(builder.tokenizer, builder.template.source, variables)
+        return ChatRenderer(replace(builder.template, variables=variables))
 
     def _samples(self, documents: Mapping[int, Sequence[Any]]) -> list[list[PlannedSample]]:
         """The requests of each document; those of one type are tokenized together."""

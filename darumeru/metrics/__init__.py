@@ -48,6 +48,15 @@ BUILTIN = {
     "opinion_f1": "darumeru.metrics.opinions:OPINION_F1",
     "bits_per_byte": "darumeru.metrics.compression:BITS_PER_BYTE",
     "nats_per_character": "darumeru.metrics.compression:NATS_PER_CHARACTER",
+    "libra_em": "darumeru.metrics.long_context:EM",
+    "libra_em_words": "darumeru.metrics.long_context:EM_WORDS",
+    "libra_f1": "darumeru.metrics.long_context:F1",
+    "libra_count": "darumeru.metrics.long_context:COUNT",
+    "libra_em_rounded": "darumeru.metrics.long_context:EM_ROUNDED",
+    "libra_f1_rounded": "darumeru.metrics.long_context:F1_ROUNDED",
+    "libra_count_rounded": "darumeru.metrics.long_context:COUNT_ROUNDED",
+    "first_character_acc": "darumeru.metrics.first_character:ACCURACY",
+    "first_character_f1_macro": "darumeru.metrics.first_character:F1",
     "r_precision": "darumeru.metrics.extraction:R_PRECISION",
 }
 

@@ -50,8 +50,8 @@ class OpinionTuple:
 
 
 def parsed(answer: str, mended: bool) -> list[Any]:
-    """The list that an answer is, as JSON or as a Python literal; nothing of it is ever run. mended: a fence may have any
-    name and spaces around it."""
+    """The list that an answer is, as JSON or as a Python literal; nothing of it is ever run. mended: a fence may have
+    any name and spaces around it."""
     text = answer
     if mended:
         text = re.sub(r"^\s*```\w*\s*\n|\n?```\s*$", "", text)
@@ -76,8 +76,8 @@ def _literal(text: str) -> Any:
 
 
 def kept(items: Sequence[Any], text: str, with_expression: bool, mended: bool) -> list[Opinion]:
-    """The items that are opinions on this text, in order. Without mending, an item that is no object spoils the answer, as
-    it ends the authors' program."""
+    """The items that are opinions on this text, in order. Without mending, an item that is no object spoils the
+    answer, as it ends the authors' program."""
     if not mended and not all(isinstance(item, dict | str) for item in items):
         return []
     opinions: list[Opinion] = []

@@ -67,8 +67,9 @@ def rouge_l_f1(reference: str, answer: str) -> float:
 
 
 def of_answer(score: Callable[[str, str], float], row: SampleRow) -> float:
-    """The score of the answer against row.target; an answer without words gets 0."""
-    return score(row.target, row.answer.text or "")
+    """The score of the answer against row.target, the best one where it is a list; one without words gets 0."""
+    targets = [row.target] if isinstance(row.target, str) else row.target
+    return max(score(target, row.answer.text or "") for target in targets)
 
 
 def wordless(row: SampleRow) -> bool:

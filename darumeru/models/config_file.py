@@ -13,6 +13,7 @@ from darumeru.core.errors import UserError
 from darumeru.models.files import shown
 
 TEXT_CONFIGS = ("text_config", "llm_config", "language_config")
+EXPERT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts")
 CONTEXT_KEYS = (
     "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length", "max_sequence_length",
 )  # fmt: skip
@@ -64,6 +65,11 @@ def with_vocab_size(config: Mapping[str, Any], rows: int) -> dict[str, Any]:
     if "vocab_size" in changed:
         changed["vocab_size"] = rows
     return changed
+
+
+def has_experts(config: Mapping[str, Any]) -> bool:
+    """Whether the model is a mixture of experts."""
+    return any(part.get(key) for part in (config, text_config(config)) for key in EXPERT_KEYS)
 
 
 def with_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:

@@ -126,7 +126,8 @@ class PromptBuilder:
         start = 0
         while start < len(ids) and ids[start] == bos:
             start += 1
-        return [bos, *ids[start:]] if start or self._adds_bos else ids
+        wanted = self._adds_bos or (self.template.plain.bos and not self.is_chat)
+        return [bos, *ids[start:]] if start or wanted else ids
 
     @cached_property
     def _adds_bos(self) -> bool:
@@ -135,7 +136,8 @@ class PromptBuilder:
     @cached_property
     def adds_leading_space(self) -> bool:
         """Whether the tokenizer itself puts a space before a text: found by encoding one letter."""
-        first = self.tokenizer.convert_ids_to_tokens(self.tokens("a")[:1])
+        ids = self.tokens("a")[:1]
+        first = self.tokenizer.convert_ids_to_tokens(ids)
         return bool(first) and str(first[0]).startswith(SPACES)
 
     def answers(self, conversations: Sequence[Sequence[Message]]) -> list[Opened]:

@@ -41,7 +41,10 @@ class ChatTemplate:
         that out. Raises UserError when the template refuses."""
         if self.source is None:
             return self.plain.render(messages)
-        opened = messages[-1].role == "assistant"
+        return self.filled(messages, opened=messages[-1].role == "assistant")
+
+    def filled(self, messages: Sequence[Message], opened: bool) -> str:
+        """The chat template filled in. opened: the last message is left open, else the generation prompt follows."""
         shown = [{"role": message.role, "content": message.content} for message in messages]
         if not opened:
             return self._filled(shown, generation_prompt=True)

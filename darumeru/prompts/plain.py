@@ -11,11 +11,13 @@ from darumeru.core.message import Message
 @dataclass(frozen=True)
 class PlainFormat:
     """user, assistant: what stands before and after a message of that role (a system message is only followed by a
-    line feed). An open answer ends where its content ends; opening: put at the end when no answer is open."""
+    line feed). An open answer ends where its content ends; opening: put at the end when no answer is open.
+    bos: whether prompts begin with the BOS token although the tokenizer itself puts none."""
 
     user: tuple[str, str]
     assistant: tuple[str, str]
     opening: str = ""
+    bos: bool = False
 
     def render(self, messages: Sequence[Message]) -> str:
         """The conversation as text, its last assistant message left open."""

@@ -72,7 +72,7 @@ def answer_of(prompt: str, text: str) -> Said:
 
 def kept_tokens(tokenizer: Any) -> tuple[str, ...]:
     """The special tokens of a tokenizer that mark thoughts: decoding must not drop them."""
-    special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    special = set(_special(tokenizer).values())
     families = (marks.tokens for marks in MARKS if any(token in marks.open for token in special))
     return tuple(dict.fromkeys(token for tokens in families for token in tokens if token in special))
 
@@ -81,10 +81,18 @@ def decoded(tokenizer: Any, ids: Sequence[int], keep: Sequence[str] = ()) -> str
     """Text of ids without special tokens, those of `keep` excepted."""
     if not keep:
         return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
-    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    special -= set(tokenizer.convert_tokens_to_ids(list(keep)))
-    left = [token for token in ids if token not in special]
+    special = _special(tokenizer)
+    left = [token for token in ids if special.get(token) in (None, *keep)]
     return str(tokenizer.decode(left, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def _special(tokenizer: Any) -> dict[int, str]:
+    """The special tokens that decoding drops. Tokenizers of mistral_common list no added tokens."""
+    added = tokenizer.added_tokens_decoder
+    if isinstance(added, Mapping):
+        return {number: str(token) for number, token in added.items() if token.special}
+    ids = tokenizer.all_special_ids
+    return dict(zip(ids, map(str, tokenizer.convert_ids_to_tokens(ids)), strict=True))
 
 
 SWITCH = re.compile(r"(enable_|use_|with_|do_)?(think|thinking|reasoning)")

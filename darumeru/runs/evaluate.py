@@ -9,6 +9,7 @@ from pathlib import Path
 
 from darumeru.core.errors import RunFailed
 from darumeru.core.options import takes
+from darumeru.core.secrets import redacted
 from darumeru.engines import load_engine
 from darumeru.runs.ask import Failures
 from darumeru.runs.config import RunConfig
@@ -55,6 +56,7 @@ def run_date(config: RunConfig, folder: Path) -> date:
 
 def folder_name(model: str) -> str:
     """The name of a run folder after a model's path, Hub id or address."""
+    model = str(redacted(model))
     return re.sub(r"[^\w.-]+", "_", model.rstrip("/").split("//")[-1].rsplit("/", 1)[-1]).strip(".") or "model"
 
 

@@ -42,7 +42,8 @@ class Planner:
         self.config = config
         self.context = context
         self.profile: Profile = profile_named(config.profile)
-        self.builder = builder.in_format(FORMATS[self.profile.plain_format])
+        plain = replace(FORMATS[self.profile.plain_format], bos=self.profile.plain_bos)
+        self.builder = builder.in_format(plain)
         self.requests = RequestMaker(config, self.builder, self.profile, identity)
         self._splits: dict[tuple[Any, ...], Split] = {}
 
@@ -51,7 +52,7 @@ class Planner:
         foreign = [task for source in sources for task in source.plan(self)]
         made = [(spec, *self._samples(spec)) for spec in specs]
         tasks = [self._task(spec, samples, data, cut) for spec, samples, data, cut in made]
-        totals = [self.total(spec.max_length) for spec in specs] + [self.total() for _ in sources]
+        totals = [self.total(self.needed(spec)) for spec in specs] + [self.total() for _ in sources]
         return Plan((*tasks, *foreign), max(totals, default=0))
 
     @property
@@ -60,14 +61,20 @@ class Planner:
         asked = self.config.num_fewshot
         return (0 if self.builder.is_chat else 5) if asked == "auto" else asked
 
+    def shots(self, spec: TaskSpec) -> int:
+        """Shots asked for of one task: its own number or the run's."""
+        if not spec.few_shot:
+            return 0
+        return self.num_fewshot if spec.num_fewshot is None else spec.num_fewshot
+
     def _split(self, spec: TaskSpec, name: str) -> Split:
-        key = (spec.source.repository, spec.source.config, spec.source.revision, name)
+        key = (replace(spec.source, test="", shots=None), name)
         if key not in self._splits:
             self._splits[key] = load_split(spec.source, name, self.config.data)
         return self._splits[key]
 
     def _samples(self, spec: TaskSpec) -> tuple[list[Sample], dict[str, Any], bool]:
-        wanted = self.num_fewshot if spec.few_shot else 0
+        wanted = self.shots(spec)
         test = self._split(spec, spec.source.test)
         hashes = {spec.source.test: test.sha256}
         shots: tuple[Any, ...] = ()
@@ -93,23 +100,28 @@ class Planner:
         """The request with the key of its answer in the store."""
         return self.requests.keyed(request)
 
+    def needed(self, spec: TaskSpec) -> int | None:
+        """Tokens of prompt and answer together that a task needs, None where it leaves that to the run."""
+        return spec.prompt_limit + self.requests.new_tokens(spec) if spec.prompt_limit else spec.max_length
+
     def total(self, needed: int | None = None) -> int:
         """Tokens of prompt and answer together. needed: a task's own minimum."""
         wanted = max(self.config.max_length, needed or 0)
         return min(wanted, self.context) if self.context else wanted
 
     def _task(self, spec: TaskSpec, samples: Sequence[Sample], data: Mapping[str, Any], cut: bool) -> PlannedTask:
-        room = self.total(spec.max_length) - self.requests.new_tokens(spec)
-        if self.profile.prompt_limit:
-            room = min(room, self.profile.prompt_limit)
+        room = self.total(self.needed(spec)) - self.requests.new_tokens(spec)
+        limit = spec.prompt_limit or self.profile.prompt_limit
+        if limit:
+            room = min(room, limit)
         if room <= 0:
             raise UserError(
                 f"{spec.name} needs {self.requests.new_tokens(spec)} tokens for an answer, and prompt and answer "
-                f"together may have {self.total(spec.max_length)}",
+                f"together may have {self.total(self.needed(spec))}",
                 "context" if self.context and self.context <= room + self.requests.new_tokens(spec) else "--max-length",
                 "leave the task out with --tasks, or use a model with a longer context",
             )
-        wanted = self.num_fewshot if spec.few_shot else 0
+        wanted = self.shots(spec)
         try:
             planned, too_long = self._fit(spec, samples, room)
         except TaskRefused as error:

@@ -173,8 +173,6 @@ class Session:
         """What the manifest says of the run: its spec, and the same for people."""
         subject, config, prompts = self.subject, self.config, self.subject.builder.options
         return {
-            "spec": self.spec.to_dict(),
-            "spec_hash": self.spec.hash,
             "model": {"name": subject.name, "revision": subject.revision, "fingerprint": subject.identity["model"]},
             "tokenizer": {"fingerprint": subject.identity["tokenizer"]},
             "lora": subject.identity["adapter"],
@@ -207,6 +205,8 @@ class Session:
             "seed": config.seed,
             "resamples": config.resamples,
             "decoding": "greedy",
+            "spec": self.spec.to_dict(),
+            "spec_hash": self.spec.hash,
         }
 
     def _free(self) -> dict[str, Any]:

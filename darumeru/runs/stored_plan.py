@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ def stored_task(task: PlannedTask, questions: Sequence[StoredQuestion]) -> Store
         num_fewshot=task.num_fewshot,
         limited=task.limited,
         asked=len(task.samples),
-        targets=content_hash([[one.id, one.cluster, one.target, one.meta] for one in questions]),
+        targets=_targets(questions),
         too_long=task.too_long,
         data=task.data,
         error=task.error,
@@ -181,20 +181,32 @@ def _task(values: Mapping[str, Any]) -> StoredTask:
     return StoredTask(**{**values, **lists})
 
 
-def read_questions(run: Path, task: StoredTask) -> Iterator[StoredQuestion]:
-    """The questions of a task in the order of the plan; UserError names a line that is none."""
+def read_questions(run: Path, task: StoredTask) -> list[StoredQuestion]:
+    """The questions of a task in the order of the plan; UserError names a line that is none, or a file that is not the
+    one of the plan."""
     path = run / QUESTIONS / task_file(task.name)
     try:
-        with path.open(encoding="utf-8", newline="\n") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    values = json.loads(line)
-                    check_shape(values, _QUESTION)
-                    question = StoredQuestion(**values)
-                except (ValueError, TypeError, RecursionError) as error:
-                    raise UserError(f"is not a question: {error}", f"{path}:{number}", MEND) from error
-                yield question
-    except UnicodeDecodeError as error:
-        raise UserError(f"is broken: {error}", str(path), MEND) from error
+        with path.open("rb") as file:
+            questions = [_question(line, f"{path}:{number}") for number, line in enumerate(file, 1)]
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", str(path), MEND) from error
+    if _targets(questions) != task.targets:
+        raise UserError("was edited by hand: it differs from what plan.json was made with", str(path), MEND)
+    return questions
+
+
+def _question(line: bytes, where: str) -> StoredQuestion:
+    try:
+        values = json.loads(line)
+        check_shape(values, _QUESTION)
+        return StoredQuestion(**values)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"is not a question: {error}", where, MEND) from error
+
+
+def _targets(questions: Sequence[StoredQuestion]) -> str:
+    """Hash over what answers are scored by; "" when a value is none that JSON can hold."""
+    try:
+        return content_hash([[one.id, one.cluster, one.target, one.meta] for one in questions])
+    except ValueError:
+        return ""

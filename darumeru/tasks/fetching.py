@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from darumeru.core.errors import UserError
 from darumeru.core.files import file_hash, to_json, write_atomically
-from darumeru.tasks.records import REVISIONS, load_split, split_path
+from darumeru.tasks.records import REVISIONS, load_split, parts, split_path
 from darumeru.tasks.spec import TaskSpec
 
 
@@ -23,13 +24,14 @@ def fetch_tasks(specs: Sequence[TaskSpec], folder: Path) -> Iterator[str]:
         raise UserError(f"cannot be written: {error.strerror}", str(folder), "choose another --data-dir") from error
     listed = _listed(folder)
     for spec in specs:
-        for split in filter(None, dict.fromkeys((spec.source.test, spec.source.shots))):
-            base = split_path(folder, spec.source, split)
+        splits = [name for name in dict.fromkeys((spec.source.test, spec.source.shots)) if name]
+        for source, split in product(parts(spec.source), splits):
+            base = split_path(folder, source, split)
             path = base.with_name(f"{base.name}.jsonl")
             name = path.relative_to(folder).as_posix()
             if path.exists() and listed["files"].get(name) == file_hash(path):
                 continue
-            found = load_split(spec.source, split, "hub")
+            found = load_split(source, split, "hub")
             path.parent.mkdir(parents=True, exist_ok=True)
             lines = [json.dumps(dict(record.values), ensure_ascii=False, default=str) for record in found.records]
             write_atomically(path, "\n".join(lines) + "\n")

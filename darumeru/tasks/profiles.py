@@ -14,9 +14,10 @@ class Profile:
     the answer, with or without a space before it), "first_token" (the authors' current rule) or "continuation" (the one
     of 2024: the one token that follows). top_k: answers below this rank get probability 0.
     subject_limit: --limit N gives N // 57 + 1 questions of each MMLU subject instead of N in all. prompt_limit: most
-    tokens of a prompt, beside what prompt and answer may have together. plain_format: how a
-    model without a chat template is asked (prompts/plain.py, FORMATS); plain_stop: texts that end its answers, beside
-    the task's own. spare_reference: of those, one that the text to be copied holds itself ends nothing.
+    tokens of a prompt, beside what prompt and answer may have together.
+    plain_format: how a model without a chat template is asked (prompts/plain.py, FORMATS). plain_bos: whether with BOS
+    in front whatever the tokenizer does. plain_stop: texts that end its answers, beside the task's own.
+    spare_reference: of those, one that the text to be copied holds itself ends nothing.
     Choices that concern single tasks stand in the task's own YAML under `profiles`.
     """
 
@@ -27,6 +28,7 @@ class Profile:
     subject_limit: bool = False
     prompt_limit: int | None = None
     plain_format: str = "simple"
+    plain_bos: bool = False
     plain_stop: tuple[str, ...] = ("\n", "\n\n")
     spare_reference: bool = False
 
@@ -49,6 +51,7 @@ PROFILES = {
             top_k=50,
             subject_limit=True,
             prompt_limit=4000,
+            plain_bos=True,
         ),
         Profile(
             "llmtf-head",
@@ -57,6 +60,7 @@ PROFILES = {
             top_k=50,
             subject_limit=True,
             prompt_limit=4000,
+            plain_bos=True,
             plain_format="query_response",
             plain_stop=("\n\n",),
         ),

@@ -6,11 +6,13 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from darumeru.core.errors import UserError, near_names
+from darumeru.core.terminal import one_line
+from darumeru.tasks.hub import hub_access
 from darumeru.tasks.spec import RecordSource
 
 SUFFIXES = (".jsonl", ".parquet", ".txt")
@@ -68,11 +70,36 @@ def split_path(folder: Path, source: RecordSource, split: str) -> Path:
     return (base / source.config if source.config else base) / split
 
 
+def parts(source: RecordSource) -> tuple[RecordSource, ...]:
+    """The source of each configuration of a source that puts several together; of others the source itself."""
+    return tuple(replace(source, config=name, configs=()) for name in source.configs) or (source,)
+
+
 def load_split(source: RecordSource, split: str, data: str) -> Split:
-    """The records of `split`. data: "hub", "bundled" or a folder. A text file is one record with the field `text`.
+    """The records of `split`. data: "hub", "bundled" or a folder. Records of a source with `configs` have the name of
+    theirs as the field `config`; bundled data hold some of the configurations. A text file is one record with the field
+    `text`.
 
     Raises UserError for a missing split, an unreadable or empty file, a broken line, or no network.
     """
+    if not source.configs:
+        return _one_split(source, split, data)
+    found = [
+        (str(part.config), _one_split(part, split, data))
+        for part in parts(source)
+        if data != "bundled" or split_path(bundled_folder(), part, split).with_suffix(".jsonl").exists()
+    ]
+    if not found:
+        raise UserError("none of its configurations is bundled", source.repository)
+    records = tuple(
+        Record({**record.values, "config": name}, record.where) for name, one in found for record in one.records
+    )
+    hashes = "".join(one.sha256 for _, one in found)
+    first = found[0][1]
+    return Split(records, first.origin, first.revision, hashlib.sha256(hashes.encode()).hexdigest())
+
+
+def _one_split(source: RecordSource, split: str, data: str) -> Split:
     if data == "hub" and source.repository.startswith(OWN):
         data = "bundled"
     if data == "hub":
@@ -138,9 +165,22 @@ def _jsonl(content: bytes, shown: str) -> Iterator[Record]:
             raise UserError("is not UTF-8", where) from error
         except ValueError as error:
             raise UserError(f"is not JSON: {error}", where) from error
+        except RecursionError as error:
+            raise UserError("is nested too deeply", where) from error
         if not isinstance(values, dict):
             raise UserError("a record must be a JSON object", where)
+        if b"\\ud" in line.lower():
+            _check_texts(values, where)
         yield Record(values, where)
+
+
+def _check_texts(values: Mapping[str, Any], where: str) -> None:
+    """JSON can hold half a character ("\\ud800"), a tokenizer cannot."""
+    for name, value in values.items():
+        try:
+            json.dumps([name, value], ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"`{one_line(name)}` holds half a character (a lone surrogate)", where) from error
 
 
 def _parquet(path: Path, shown: str) -> Iterator[Record]:
@@ -168,7 +208,8 @@ def _from_hub(source: RecordSource, split: str) -> Split:
     name = source.repository + (f"/{source.config}" if source.config else "")
     offline = "use `--data bundled`, or `darumeru fetch` on a machine with network and `--data DIR`"
     try:
-        table = datasets.load_dataset(source.repository, source.config, split=split, revision=source.revision)
+        with hub_access():
+            table = datasets.load_dataset(source.repository, source.config, split=split, revision=source.revision)
     except RepositoryNotFoundError as error:
         raise UserError(
             "no such data set on the Hub, or no access to it", name, "log in with `hf auth login`"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,8 @@ from darumeru.tasks.formats import check_format
 from darumeru.tasks.profiles import profile_named
 from darumeru.tasks.published import with_published_texts
 from darumeru.tasks.spec import TaskSpec, parse_spec
+from darumeru.tasks.suites import FOLDER as SUITES
+from darumeru.tasks.suites import PREFIX, Suite, read_suites
 
 EVERYTHING = "all"
 BENCHMARK = "darumeru"
@@ -38,8 +40,11 @@ class TaskFile:
 class TaskRegistry:
     """All tasks that are known, each with the given profile applied."""
 
-    def __init__(self, files: Iterable[TaskFile], profile: str = "darumeru") -> None:
+    def __init__(
+        self, files: Iterable[TaskFile], profile: str = "darumeru", suites: Mapping[str, Suite] | None = None
+    ) -> None:
         profile_named(profile)
+        self.suites = dict(suites or {})
         self.profile = profile
         self.specs: dict[str, TaskSpec] = {}
         self.origins: dict[str, str] = {}
@@ -62,12 +67,16 @@ class TaskRegistry:
 
     def select(self, patterns: Sequence[str]) -> list[TaskSpec]:
         """The tasks that the patterns name: a task, its last name part, a group, a glob, "darumeru" (the 17 of the
-        leaderboard) or "all". Raises UserError with the nearest names for a pattern that names nothing."""
+        leaderboard), "all" or "suite:NAME" (a published configuration, tasks with its settings). Raises UserError with
+        the nearest names for a pattern that names nothing."""
         chosen: dict[str, TaskSpec] = {}
         for pattern in patterns:
+            if suite := self.suites.get(pattern.removeprefix(PREFIX)) if pattern.startswith(PREFIX) else None:
+                chosen |= {spec.name: spec for spec in suite.specs(self.specs)}
+                continue
             names = self._matching(pattern)
             if not names:
-                known = [*self.specs, *self.groups, BENCHMARK, EVERYTHING]
+                known = [*self.specs, *self.groups, BENCHMARK, EVERYTHING, *(f"{PREFIX}{name}" for name in self.suites)]
                 raise UserError(
                     f"unknown task or group `{pattern}`",
                     near=near_names(pattern, known),
@@ -101,10 +110,12 @@ def load_registry(profile: str = "darumeru", include: Sequence[str] = ()) -> Tas
     """The project's tasks, those of plugins (entry points "darumeru.tasks": a folder or a callable that returns
     one), and those of the folders or files in `include`. A plugin that cannot be used is a PluginWarning."""
     files: list[TaskFile] = []
+    suites: dict[str, Suite] = {}
     folders = folder_registry()
     for name, folder in folders.available().items():
         origin = folders.origin(name)
         if origin == OWN:
+            suites |= read_suites(_located(folder))
             files += sorted(_folder_files(_located(folder), origin), key=_order)
         else:
             files += _plugin_files(name, _located(folder), origin, profile)
@@ -114,7 +125,7 @@ def load_registry(profile: str = "darumeru", include: Sequence[str] = ()) -> Tas
             raise UserError("no such task file or folder", place)
         found = sorted(path.glob("**/*.yaml")) if path.is_dir() else [path]
         files += [read_task_file(one, place) for one in found if not is_lm_eval_file(one)]
-    return TaskRegistry(files, profile)
+    return TaskRegistry(files, profile, suites)
 
 
 Folder = str | os.PathLike[str] | Callable[[], str | os.PathLike[str]]
@@ -166,7 +177,7 @@ def _folder_files(folder: Path, origin: str) -> Iterator[TaskFile]:
 
 def _task_paths(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.glob("**/*.yaml")):
-        if "lm_eval" not in path.relative_to(folder).parts:
+        if not {"lm_eval", SUITES} & set(path.relative_to(folder).parts):
             yield path
 
 

@@ -33,6 +33,9 @@ class RecordSource:
     test: Annotated[str, Option("Split that is asked.", ANSWERS)] = "test"
     shots: Annotated[str | None, Option("Split of the few-shot records; none when there are none.", ANSWERS)] = "prompt"
     revision: Annotated[str | None, Option("Pinned commit.", ANSWERS, material=True)] = None
+    configs: Annotated[
+        tuple[str, ...], Option("Configurations whose records are put together, instead of one.", ANSWERS)
+    ] = ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,12 @@ class TaskSpec:
     annotators: Annotated[
         tuple[str, ...], Option("What parses a raw answer before metrics read it, one after the other.", SCORES)
     ] = ()
+    prompt_limit: Annotated[
+        int | None, Option("Tokens that a prompt may have; the answer's come beside them.", ANSWERS, least=16)
+    ] = None
+    num_fewshot: Annotated[
+        int | None, Option("Examples before each question, whatever the run says.", ANSWERS, least=0)
+    ] = None
     options: Annotated[Mapping[str, Any], Option("Settings of the format.", ANSWERS)] = field(default_factory=dict)
     differs: Annotated[
         tuple[str, ...], Option("Sentences on where this task departs from its published program.", NOTHING)
@@ -97,7 +106,12 @@ class TaskSpec:
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         # A revision is a name of content, and content is hashed itself.
         values["source"].pop("revision")
-        return {one.name: values[one.name] for one in declared(TaskSpec) if one.option.effect is effect}
+        if not values["source"]["configs"]:
+            values["source"].pop("configs")
+        # What a task leaves to the run is no part of its definition.
+        later = {name for name in ("prompt_limit", "num_fewshot") if values[name] is None}
+        names = [one.name for one in declared(TaskSpec) if one.option.effect is effect and one.name not in later]
+        return {name: values[name] for name in names}
 
 
 def parse_spec(file: YamlFile, profile: str) -> TaskSpec:
@@ -163,6 +177,11 @@ def _nonsense(spec: TaskSpec) -> Iterator[tuple[str, str]]:
     source = spec.source
     if not _REPOSITORY.fullmatch(source.repository) or ".." in source.repository:
         yield "source.repository", f"must be OWNER/NAME of a data set, not {source.repository!r}"
+    if source.config and source.configs:
+        yield "source.configs", "and `config` cannot both be given"
+    for config in source.configs:
+        if wrong := _wrong_name(config):
+            yield "source.configs", wrong
     for name in ("config", "test", "shots", "revision"):
         text = getattr(source, name)
         if text is not None and (wrong := _wrong_name(text)):

@@ -8,20 +8,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from transformers import EarlyStoppingCallback, TrainerCallback
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
-from darumeru.core.errors import RunFailed, UserError
+from darumeru.core.errors import UserError
 from darumeru.core.ranks import on_first, patience
-from darumeru.leaderboard.curve import CURVE, MEAN, MICRO_AVG, Point, add_point, point_of, read_curve, write_curve
-from darumeru.models.config_file import CONTEXT_KEYS
-from darumeru.models.live_weights import checkpoint_weights, is_sharded, unwrapped
-from darumeru.runs.progress import Silent
+from darumeru.leaderboard.curve import MEAN, MICRO_AVG, Point
+from darumeru.models.live_weights import unwrapped
+from darumeru.runs.config import config_as
 from darumeru.runs.score import BENCHMARK_TASKS
 from darumeru.training import best_checkpoint
 from darumeru.training.best_checkpoint import PREFIX
 from darumeru.training.config import LiveConfig
-from darumeru.training.live_engine import LiveEngine
-from darumeru.training.live_evaluation import LiveEvaluation
+from darumeru.training.live_evaluation import LiveEvaluation, find_tokenizer
+from darumeru.training.sample_table import log_table
 from darumeru.training.schedule import Clock, Schedule
 
 MOST_FAILURES = 3
@@ -35,6 +34,7 @@ class DarumeruCallback(LiveConfig, TrainerCallback):  # type: ignore[misc]
     once with `seed` and evenly over subjects and right answers. every_steps, at_saves, share, at_start, at_end: when
     (schedule.Schedule); at the start and at the end of training alone when nothing is said. output: where curve.jsonl,
     curve.png and a run folder for each point go; default <output_dir>/darumeru. live: the engine's options.
+    log_samples: so many generated answers of each task go to TensorBoard and W&B as a table.
     early_stopping_patience: stop after that many evaluations in a row without a better metric_for_best_model.
 
     Scores go to the Trainer's log as eval_darumeru/<name>: micro_avg (all 17 tasks), mean (of the tasks asked), groups
@@ -50,29 +50,35 @@ class DarumeruCallback(LiveConfig, TrainerCallback):  # type: ignore[misc]
         super().__post_init__()
         self.schedule = Schedule(self.every_steps, self.at_saves, self.share, self.at_start, self.at_end)
         self.clock = Clock()
-        self.points: list[Point] = []
+        self.evaluation: LiveEvaluation | None = None
         self._trainer: Any = None
-        self._folder = Path(self.output) if self.output is not None else None
-        self._evaluation: LiveEvaluation | None = None
-        self._engine: LiveEngine | None = None
         self._latest: tuple[int, dict[str, float]] = (-1, {})
         self._failures = 0
         self._told = time.monotonic()
+
+    @property
+    def points(self) -> list[Point]:
+        """The curve so far."""
+        return self.evaluation.points if self.evaluation else []
 
     # Events of the Trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Find everything that can be wrong; take up an earlier curve; evaluate the beginning."""
         self.attach(_calling_trainer(self) if self._trainer is None else self._trainer)
-        model = unwrapped(self._trainer.model_wrapped)
-        tokenizer = _tokenizer(
-            kwargs.get("processing_class") or getattr(self._trainer, "processing_class", None), model
-        )
-        if self._folder is None:
-            self._folder = Path(args.output_dir) / "darumeru"
-        name = Path(str(getattr(model.config, "_name_or_path", "") or args.output_dir)).name
-        on_first(lambda: self._prepare(name, model, tokenizer, state.global_step))
+        model = self._trainer.model_wrapped
+        processing = kwargs.get("processing_class") or getattr(self._trainer, "processing_class", None)
+        self._tokenizer = find_tokenizer(processing, unwrapped(model))
+        output = self.output or Path(args.output_dir) / "darumeru"
+        self.evaluation = config_as(LiveEvaluation, self, live=self.live, output=output)
+        self.evaluation.prepare(model, self._tokenizer, state.global_step)
         self._check_best(args)
+        if getattr(self._trainer, "use_vllm", False):
+            log.warning(
+                "darumeru: this trainer's own vLLM is left to it, and a second engine starts: the other one's prompts "
+                "are limited to those of training, its log-probabilities are those of sampling (processed_logprobs) "
+                "and its weights those of the last generation"
+            )
         if self.schedule.at_start and state.global_step == 0:
             self._evaluate(args, state, control)
         self._told = time.monotonic()
@@ -84,6 +90,8 @@ class DarumeruCallback(LiveConfig, TrainerCallback):  # type: ignore[misc]
         due = self.schedule.due(state.global_step, saving=control.should_save, last=last, clock=self.clock)
         if on_first(lambda: due):
             self._evaluate(args, state, control)
+        if last:
+            best_checkpoint.save_something(args, state, control)
         self._told = time.monotonic()
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
@@ -100,8 +108,10 @@ class DarumeruCallback(LiveConfig, TrainerCallback):  # type: ignore[misc]
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Close the engine."""
-        if self._engine is not None:
-            self._engine.close()
+        if (worse := best_checkpoint.worse_than_before(args, state)) and state.is_world_process_zero:
+            log.warning("darumeru: %s", worse)
+        if self.evaluation is not None:
+            self.evaluation.close()
 
     def attach(self, trainer: Any) -> None:
         """Tell the callback its Trainer; done by itself when training begins. It goes before EarlyStoppingCallback,
@@ -115,67 +125,37 @@ class DarumeruCallback(LiveConfig, TrainerCallback):  # type: ignore[misc]
 
     # One evaluation
 
-    def _prepare(self, name: str, model: Any, tokenizer: Any, step: int) -> None:
-        context = next((getattr(model.config, key) for key in CONTEXT_KEYS if getattr(model.config, key, None)), None)
-        self._evaluation = LiveEvaluation(self, name, tokenizer, context, self.live.engine)
-        self._tokenizer = tokenizer
-        folder = self._folder
-        assert folder is not None
-        folder.mkdir(parents=True, exist_ok=True)
-        for task, reason in self._evaluation.incomplete.items():
-            log.warning("darumeru: %s will have no complete score: %s", task, reason)
-        length = self._evaluation.session.plan.max_length
-        self._engine = LiveEngine(self.live, folder, length, say=log.warning)
-        # What was seen after the checkpoint that training goes on from belongs to steps that are done again.
-        self.points = [point for point in read_curve(folder / CURVE) if step and point.step <= step]
-        write_curve(folder / CURVE, self.points)
-
     def _evaluate(self, args: Any, state: Any, control: Any) -> None:
         if self._failures >= MOST_FAILURES:
             return
-        from darumeru.engines.vllm_setup import undisturbed
-
+        assert self.evaluation is not None
         started = time.monotonic()
-        model = self._trainer.model_wrapped
+        limit = patience(getattr(args, "ddp_timeout", None))
+        wait = limit.total_seconds() if limit else None
+        about = {"epoch": state.epoch, **self._tokens(args, state)}
         try:
-            with undisturbed():
-                scores = on_first(
-                    lambda: self._ask(model, state, args), lambda: _gather(model) if is_sharded(model) else None
-                )
+            model = self._trainer.model_wrapped
+            scores = self.evaluation.score(model, self._tokenizer, state.global_step, about, wait)
         except Exception as error:  # whatever it is, training goes on
             self._failed(error, state.global_step)
             return
-        self.clock.evaluated(time.monotonic() - started)
+        engine = self.evaluation.engine
+        starting = engine.starting if engine is not None and self.live.between != "close" else 0.0
+        self.clock.evaluated(time.monotonic() - started, starting)
         self._failures = 0
         self._latest = (state.global_step, {PREFIX + name: value for name, value in scores.items()})
         should_log = control.should_log
-        self._trainer.log(dict(self._latest[1]))
+        # trl's trainers add what they have gathered since their last log, and forget it: it belongs to theirs.
+        Trainer.log(self._trainer, dict(self._latest[1]))
         control.should_log = should_log  # Trainer.log takes it for done, and this step's loss would be missing
+        log_table(self.evaluation.answers, state.global_step, self._trainer.callback_handler.callbacks)
         best_checkpoint.judge(self._latest[1], args, state, control, self.early_stopping_patience)
 
-    def _ask(self, model: Any, state: Any, args: Any) -> dict[str, float]:
-        assert self._engine is not None and self._evaluation is not None and self._folder is not None
-        started = time.monotonic()
-        engine = self._engine.push(model, self._tokenizer, self._evaluation.canary)
-        pushed = time.monotonic()
-        folder = self._folder
-        run = Path("steps") / f"step-{state.global_step:08d}"
-        wait = patience(getattr(args, "ddp_timeout", None))
-        deadline = _Deadline(wait.total_seconds()) if wait else None
-        results = self._evaluation.run(engine, folder / run, state.global_step, deadline)
-        self._engine.rest()
-        extra = {
-            "epoch": state.epoch,
-            "engine": engine.name,
-            "seconds": round(time.monotonic() - started, 3),
-            "push_seconds": round(pushed - started, 3),
-        }
-        point = point_of(results, state.global_step, run.as_posix(), extra)
-        self.points = add_point(folder / CURVE, point)
-        for task, reason in results.failed.items():
-            if task not in self._evaluation.incomplete:
-                log.warning("darumeru: step %d has no complete score of %s: %s", state.global_step, task, reason)
-        return {name: float(score.value) for name, score in point.scores.items() if score.value is not None}
+    def _tokens(self, args: Any, state: Any) -> dict[str, int]:
+        """Tokens seen, where the trainer counts them (include_num_input_tokens_seen, or trl's own count)."""
+        counted = getattr(args, "include_num_input_tokens_seen", "no") not in ("no", False)
+        seen = state.num_input_tokens_seen if counted else getattr(self._trainer, "_total_train_tokens", None)
+        return {} if seen is None else {"tokens": int(seen)}
 
     def _failed(self, error: Exception, step: int) -> None:
         self._failures += 1
@@ -184,8 +164,8 @@ class DarumeruCallback(LiveConfig, TrainerCallback):  # type: ignore[misc]
         log.debug("the evaluation failed", exc_info=error)
         if self._failures >= MOST_FAILURES:
             log.warning("darumeru: %d evaluations in a row failed: no more in this training", MOST_FAILURES)
-        if self._engine is not None:
-            self._engine.close()
+        if self.evaluation is not None:
+            self.evaluation.close()
 
     def _check_best(self, args: Any) -> None:
         wanted = best_checkpoint.wanted_metric(args)
@@ -203,14 +183,8 @@ class DarumeruCallback(LiveConfig, TrainerCallback):  # type: ignore[misc]
 
     def _known(self) -> tuple[int, dict[str, str]]:
         """Number of tasks, and those that are known to stay incomplete."""
-        assert self._evaluation is not None
-        return len(self._evaluation.session.plan.tasks), dict(self._evaluation.incomplete)
-
-
-def _gather(model: Any) -> None:
-    """Take part in the gathering of a sharded model."""
-    for _ in checkpoint_weights(model, keep=False):
-        pass
+        assert self.evaluation is not None and self.evaluation.plan is not None
+        return len(self.evaluation.plan.session.plan.tasks), dict(self.evaluation.plan.incomplete)
 
 
 def _calling_trainer(callback: TrainerCallback) -> Any:
@@ -224,28 +198,3 @@ def _calling_trainer(callback: TrainerCallback) -> Any:
             return found
         frame = frame.f_back  # type: ignore[assignment]
     raise UserError("the Trainer was not found", "DarumeruCallback", "call callback.attach(trainer) before train()")
-
-
-def _tokenizer(processing_class: Any, model: Any) -> Any:
-    """The tokenizer that the Trainer holds, or the one that lies beside the model."""
-    found = getattr(processing_class, "tokenizer", processing_class)
-    if found is not None and hasattr(found, "save_pretrained"):
-        return found
-    from darumeru.prompts.builder import load_tokenizer
-
-    folder = str(getattr(model.config, "_name_or_path", ""))
-    if not folder or not Path(folder).is_dir():
-        raise UserError("the tokenizer is not known", "DarumeruCallback", "pass Trainer(processing_class=tokenizer)")
-    return load_tokenizer(folder)
-
-
-class _Deadline(Silent):
-    """Ends an evaluation before the other ranks lose patience."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.end = time.monotonic() + seconds
-
-    def advance(self, task: str) -> None:
-        if time.monotonic() > self.end:
-            raise RunFailed(f"it took more than {self.seconds:.0f} s, and other ranks wait (ddp_timeout)")

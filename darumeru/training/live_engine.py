@@ -11,6 +11,7 @@ from darumeru.core.errors import UserError
 from darumeru.core.ranks import several
 from darumeru.engines.protocol import Engine, EngineDied, EngineOptions
 from darumeru.engines.vllm_reload import ReloadFailed
+from darumeru.models.config_file import has_experts
 from darumeru.models.live_weights import checkpoint_weights, is_sharded, signature, unwrapped
 from darumeru.models.model_folder import write_model
 from darumeru.training.canary import Canary
@@ -28,8 +29,7 @@ class LiveEngine:
 
     folder: its own, for the description of the model that vLLM reads (no weights) and for the engine's log. say: told
     one line when it has to do something else than it was asked. pushes: (seconds, bytes) of each push. starting:
-    seconds of the last push that a new engine took. dtype: in which it computes: LiveOptions.dtype, or as training
-    does.
+    seconds of the last push that a new engine took. dtype: in which it computes.
     """
 
     def __init__(
@@ -177,8 +177,7 @@ class _Counted:
 def _reloads_wrongly(model: Any) -> bool:
     """Mixtures of experts on a CPU answer wrongly after a reload: they get a new engine each time."""
     config = unwrapped(model).config
-    experts = any(getattr(config, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts"))
-    return experts and not _on_gpu()
+    return has_experts(config.to_dict()) and not _on_gpu()
 
 
 def _on_gpu() -> bool:

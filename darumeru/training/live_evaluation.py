@@ -1,68 +1,157 @@
-"""The same small set of questions to a model at every point of its training, each point a run folder of its own."""
+"""LiveEvaluation: the benchmark inside any training loop, from current weights in a running engine."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import date
+import logging
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from darumeru.core.errors import UserError
-from darumeru.engines.protocol import Engine
-from darumeru.runs.config import AskConfig
-from darumeru.runs.progress import Progress, Silent
-from darumeru.runs.results import Results
-from darumeru.runs.session import Session
-from darumeru.runs.subject import live_subject
+from darumeru.core.errors import RunFailed, UserError
+from darumeru.core.ranks import on_first
+from darumeru.leaderboard.curve import CURVE, Point, add_point, point_of, read_curve, write_curve
+from darumeru.models.config_file import CONTEXT_KEYS
+from darumeru.models.live_weights import checkpoint_weights, is_sharded, unwrapped
+from darumeru.runs.progress import Silent
+from darumeru.training.config import LoopConfig
+from darumeru.training.live_engine import LiveEngine
+from darumeru.training.live_plan import LivePlan
+from darumeru.training.sample_table import ShownAnswer, shown_answers
+
+log = logging.getLogger("darumeru")
 
 
-class LiveEvaluation:
-    """The plan of a training run's evaluations, made once: which samples, as which requests.
+class LiveEvaluation(LoopConfig):
+    """Scores a model on a fixed subset of the benchmark, at any moment of any training loop; takes the fields of
+    LoopConfig.
 
-    config: what to ask. name: of the model in manifests. engine: that is going to answer. context: positions of the
-    model. UserError for anything that is wrong with them, before training begins.
+        evaluation = LiveEvaluation("darumeru", limit=64, output="runs/training")
+        scores = evaluation.score(model, tokenizer, step)       # in the loop, as often as you like
+        evaluation.close()
+
+    model: a transformers or PEFT model, or what accelerate, DDP, FSDP, DeepSpeed or torch.compile made of it. With
+    several ranks all of them call; the first one evaluates, all get the scores. output: where curve.jsonl, curve.png
+    and a run folder for each point go; default runs/live-<model>. Random states, gradients and training mode stay as
+    they are. The engine computes as the model does where `score` is called: inside the loop's autocast, if it has one.
+
+    points: the curve. answers: of the last point, `log_samples` of each task that generates.
     """
 
-    def __init__(self, config: AskConfig, name: str, tokenizer: Any, context: int | None, engine: str = "vllm") -> None:
-        today = date.fromisoformat(config.date) if config.date else date.today()
-        self.name = name
-        self.session = Session.prepare(config, live_subject(name, engine, tokenizer, context, config, today))
-        if not self.session.plan.planned:
-            raise UserError("there is no sample to ask", ", ".join(config.patterns), "check tasks, data and limit")
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
-    @property
-    def incomplete(self) -> Mapping[str, str]:
-        """Task -> why it will have no complete score, as far as the plan shows it."""
-        return self.session.incomplete
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.points: list[Point] = []
+        self.answers: list[ShownAnswer] = []
+        self.plan: LivePlan | None = None
+        self.engine: LiveEngine | None = None
+        self.folder: Path | None = None
+        self._tokenizer: Any = None
+        self._began = time.monotonic()
 
-    @property
-    def canary(self) -> Sequence[int]:
-        """A prompt on which engine and model are compared."""
-        return self.session.plan.planned[0].request.prompt
+    def prepare(self, model: Any, tokenizer: Any, step: int = 0) -> None:
+        """Find what is wrong with the options, before the first step; `score` does it otherwise. step: that training
+        goes on from: what the curve holds beyond it is dropped."""
+        on_first(lambda: self._prepare(unwrapped(model), tokenizer, step))
+        self._tokenizer = tokenizer
 
-    def run(self, engine: Engine, folder: Path, step: int, progress: Progress | None = None) -> Results:
-        """Ask everything and score it in `folder`, from the beginning: weights of another moment gave what lies there.
+    def score(
+        self,
+        model: Any,
+        tokenizer: Any,
+        step: int,
+        about: Mapping[str, Any] | None = None,
+        patience: float | None = None,
+    ) -> dict[str, float]:
+        """Scores by name at training step `step`: micro_avg (all 17 tasks), mean (of the tasks asked), groups, tasks.
 
-        RunFailed when the engine dies. A task that fails is in Results.failed.
+        about: more to keep with the point: "epoch", "tokens" seen so far. patience: seconds after which the evaluation
+        ends itself. UserError for what is wrong with the options; RunFailed when the engine dies or time runs out.
         """
-        session = self.session.answered_by(engine.name, f"{self.name} step {step}", progress or Silent())
-        run, _ = session.carry_out(
-            folder,
-            lambda _name, _options: Borrowed(engine),
-            fresh=True,
-            about={"training_step": step},
-        )
-        return run.results
+        from darumeru.engines.vllm_setup import undisturbed
 
-
-class Borrowed:
-    """An engine that its borrower cannot close."""
-
-    def __init__(self, engine: Any) -> None:
-        self._engine = engine
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._engine, name)
+        if self._tokenizer is None:
+            self.prepare(model, tokenizer, step)
+        with undisturbed():
+            scores: dict[str, float] = on_first(
+                lambda: self._score(model, step, about or {}, patience),
+                lambda: _gather(model) if is_sharded(model) else None,
+            )
+        return scores
 
     def close(self) -> None:
-        """Nothing: the lender closes it."""
+        """End the engine; may be called twice, and `score` starts a new one."""
+        if self.engine is not None:
+            self.engine.close()
+
+    def _prepare(self, model: Any, tokenizer: Any, step: int) -> None:
+        name = Path(str(getattr(model.config, "_name_or_path", "") or "model")).name
+        context = next((getattr(model.config, key) for key in CONTEXT_KEYS if getattr(model.config, key, None)), None)
+        self.plan = LivePlan(self, name, tokenizer, context, self.live.engine)
+        self.folder = folder = Path(self.output or f"runs/live-{name}").expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        for task, reason in self.plan.incomplete.items():
+            log.warning("darumeru: %s will have no complete score: %s", task, reason)
+        self.engine = LiveEngine(self.live, folder, self.plan.session.plan.max_length, say=log.warning)
+        # What was seen after the checkpoint that training goes on from belongs to steps that are done again.
+        self.points = [point for point in read_curve(folder / CURVE) if step and point.step <= step]
+        self._began = time.monotonic() - max([point.extra.get("wall_seconds", 0) for point in self.points], default=0)
+        write_curve(folder / CURVE, self.points)
+
+    def _score(self, model: Any, step: int, about: Mapping[str, Any], patience: float | None) -> dict[str, float]:
+        assert self.engine is not None and self.plan is not None and self.folder is not None
+        started = time.monotonic()
+        engine = self.engine.push(model, self._tokenizer, self.plan.canary)
+        pushed = time.monotonic()
+        run = Path("steps") / f"step-{step:08d}"
+        results = self.plan.run(engine, self.folder / run, step, _Deadline(patience) if patience else None)
+        self.engine.rest()
+        now = time.monotonic()
+        extra = {
+            **about,
+            "engine": engine.name,
+            "dtype": self.engine.dtype,
+            "seconds": round(now - started, 3),
+            "push_seconds": round(pushed - started, 3),
+            "wall_seconds": round(now - self._began, 3),
+        }
+        point = point_of(results, step, run.as_posix(), extra)
+        self.points = add_point(self.folder / CURVE, point)
+        self.answers = shown_answers(self.folder / run, list(results.tasks), self.log_samples)
+        for task, reason in results.failed.items():
+            if task not in self.plan.incomplete:
+                log.warning("darumeru: step %d has no complete score of %s: %s", step, task, reason)
+        return {name: float(score.value) for name, score in point.scores.items() if score.value is not None}
+
+
+def _gather(model: Any) -> None:
+    """Take part in the gathering of a sharded model."""
+    for _ in checkpoint_weights(model, keep=False):
+        pass
+
+
+def find_tokenizer(processing_class: Any, model: Any) -> Any:
+    """The tokenizer that a trainer holds, or the one that lies beside the model."""
+    found = getattr(processing_class, "tokenizer", processing_class)
+    if found is not None and hasattr(found, "save_pretrained"):
+        return found
+    from darumeru.prompts.builder import load_tokenizer
+
+    folder = str(getattr(model.config, "_name_or_path", ""))
+    if not folder or not Path(folder).is_dir():
+        raise UserError("the tokenizer is not known", "DarumeruCallback", "pass Trainer(processing_class=tokenizer)")
+    return load_tokenizer(folder)
+
+
+class _Deadline(Silent):
+    """Ends an evaluation before the other ranks lose patience."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.end = time.monotonic() + seconds
+
+    def advance(self, task: str) -> None:
+        if time.monotonic() > self.end:
+            raise RunFailed(f"it took more than {self.seconds:.0f} s, and other ranks wait (ddp_timeout)")

@@ -10,8 +10,9 @@ from darumeru.core.errors import UserError
 @dataclass(frozen=True)
 class Schedule:
     """every_steps: at each multiple of it. at_saves: when a checkpoint is about to be written. share: whenever all
-    evaluations together have taken less than this share of the wall time, in (0, 1). at_start, at_end: before the first
-    and after the last step."""
+    evaluations together, one more and the last one of `at_end` would stay below this share of the wall time, in (0, 1),
+    if none takes longer than the longest so far; the first one, whose length nobody knows, comes at once. at_start,
+    at_end: before the first and after the last step."""
 
     every_steps: int | None = None
     at_saves: bool = False
@@ -33,25 +34,26 @@ class Schedule:
             return True
         if saving and self.at_saves:
             return True
-        return self.share is not None and clock.affordable(self.share)
+        return self.share is not None and clock.affordable(self.share, 1 + self.at_end)
 
 
 @dataclass
 class Clock:
-    """Seconds of training and of evaluation so far. longest: of one evaluation, the guess for the next."""
+    """Seconds of training and of evaluation so far. longest: of one evaluation on a running engine, the guess for the
+    next."""
 
     training: float = 0.0
     evaluating: float = 0.0
     longest: float = 0.0
 
-    def evaluated(self, seconds: float) -> None:
-        """An evaluation took this long."""
+    def evaluated(self, seconds: float, starting: float = 0.0) -> None:
+        """An evaluation took this long; starting: the part of it that started an engine, which the next one has."""
         self.evaluating += seconds
-        self.longest = max(self.longest, seconds)
+        self.longest = max(self.longest, seconds - starting)
 
-    def affordable(self, share: float) -> bool:
-        """Whether one more evaluation would keep evaluations within their share of the wall time."""
-        spent = self.evaluating + self.longest
+    def affordable(self, share: float, more: int = 1) -> bool:
+        """Whether so many more evaluations would keep evaluations within their share of the wall time."""
+        spent = self.evaluating + more * self.longest
         return spent <= share * (self.training + spent)
 
     @property

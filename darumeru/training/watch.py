@@ -11,7 +11,7 @@ from darumeru.leaderboard.curve import CURVE, Point, add_point, point_of, read_c
 from darumeru.runs import evaluate
 from darumeru.runs.config import RunConfig, config_as
 from darumeru.runs.progress import Progress, Silent
-from darumeru.training.checkpoints import Checkpoint, list_checkpoints, look
+from darumeru.training.checkpoints import Checkpoint, check_layout, list_checkpoints, look
 from darumeru.training.config import WatchConfig
 from darumeru.training.kept_engine import KeptEngine
 
@@ -107,6 +107,8 @@ class Watcher:
                 continue
             try:
                 if one.base is None:
+                    if not (one.path / "config.json").is_file():
+                        check_layout(one.path)
                     find_model(str(one.path), trust_remote_code=self.config.trust_remote_code)
                 return one
             except UserError as error:
@@ -116,9 +118,9 @@ class Watcher:
         return None
 
     def _skip(self, one: Checkpoint, reason: str) -> None:
-        self.broken[one.path.name] = reason
+        self.broken[one.name] = reason
         self._strikes[one.path] = PATIENCE
-        self.progress.note(f"{one.path.name} is skipped: {reason}")
+        self.progress.note(f"{one.name} is skipped: {reason}")
 
     def _score(self, one: Checkpoint) -> Point | None:
         folder = Path("steps") / f"step-{one.step:08d}"
@@ -137,9 +139,9 @@ class Watcher:
             self._skip(one, error.line() if isinstance(error, UserError) else str(error))
             return None
         self._done.add(one.step)
-        self.broken.pop(one.path.name, None)
+        self.broken.pop(one.name, None)
         extra = {
-            "checkpoint": one.path.name,
+            "checkpoint": one.name,
             "engine": self.config.engine,
             "seconds": round(time.monotonic() - started, 3),
         }

@@ -61,8 +61,9 @@ class _Scheme:
         opened = texts or (Corpus.of(self.corpus, self.field).texts if self.reads_text else _no_texts)
         source = open_model_tokenizer(model)
         new = self.describe(source.description, opened)
-        for line in self.notes(source.description, new) if say is not None else ():
-            say(line)
+        if say is not None:
+            for line in self.notes(source.description, new):
+                say(line)
         return write_tokenizer(source, new, output, say)
 
     def run(self, context: StepContext, candidate: Candidate) -> Iterator[Candidate]:

@@ -184,7 +184,7 @@ def test_kills_in_a_step_in_an_evaluation_and_sigterm_lose_nothing(kitchen: Path
     assert 3 <= len(answered) < 16
     code, said = held("parts", signal.SIGTERM)
     assert code == 128 + signal.SIGTERM
-    assert said.splitlines()[-1] == "stopped; everything finished is stored, the same command goes on"
+    assert said.splitlines()[-1] == "stopped; everything finished is stored; the same command goes on"
 
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert ended.returncode == 0, ended.stderr

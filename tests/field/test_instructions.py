@@ -12,6 +12,9 @@ from darumeru.core.errors import UserError
 from darumeru.metrics import metric
 from darumeru.metrics.instructions.checks import CHECKS, followed
 from darumeru.metrics.instructions.rule import Rule
+from darumeru.tasks.registry import load_registry
+from tests.field.messages import authors_prompts, exact, samples
+from tests.field.messages import said as plainly
 from tests.metrics.rows import said
 from tests.shared_data import json_lines, shared
 
@@ -149,3 +152,18 @@ def test_what_an_instruction_lacks_is_said() -> None:
 
 def test_a_blank_answer_follows_nothing() -> None:
     assert not followed(Rule("punctuation:no_comma", "ru", {}, True), " \n")
+
+
+def test_prompts_are_the_authors(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = exact(monkeypatch, "field/enifeval")
+    for one in authors_prompts("enifeval"):
+        (sample,) = samples(spec, [one["record"]])
+        assert plainly(sample.conversation(0)) == one["messages"]
+
+
+def test_the_authors_records_are_read_whole() -> None:
+    """541 prompts a language, with the numbers of instructions that the specification gives (834)."""
+    for language in ("ru", "en"):
+        spec = load_registry().specs[f"field/{language}ifeval"]
+        made = samples(spec, json_lines(shared("field", "ifeval", f"{language}IFEval.jsonl")))
+        assert (len(made), sum(len(sample.target["instructions"]) for sample in made)) == (541, 834)

@@ -7,6 +7,8 @@ import pytest
 from darumeru.metrics import metric
 from darumeru.metrics.mathematics import Verifier, verdict
 from darumeru.metrics.mathematics_worker import is_words, tidied, words
+from tests.field.messages import authors_prompts, exact, samples
+from tests.field.messages import said as plainly
 from tests.metrics.rows import said
 from tests.shared_data import json_lines, shared
 
@@ -59,3 +61,13 @@ def test_a_tower_of_powers_ends() -> None:
 def test_an_answer_without_a_formula_is_unreadable() -> None:
     unread = [metric("math_verify").unparsed(said(text, "7")) for text in ("", "Не знаю", r"$\boxed{8}$")]
     assert unread == [True, True, False]
+
+
+@pytest.mark.parametrize(("task", "name"), [("doom/math", "doom_math"), ("t-bank/t-math", "t_math")])
+def test_prompts_are_the_authors(task: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = exact(monkeypatch, f"field/{name}")
+    prompts = authors_prompts(task)
+    assert prompts
+    for one in prompts:
+        (sample,) = samples(spec, [one["record"]])
+        assert plainly(sample.conversation(0)) == one["messages"] and sample.target == "4"

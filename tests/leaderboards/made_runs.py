@@ -78,16 +78,16 @@ def _manifest(name: str) -> dict[str, Any]:
     return {
         "schema": 2,
         "status": "finished",
-        "spec": {"answers": {}, "scores": {}},
-        "spec_hash": "0" * 64,
-        "sessions": [
-            {"started": "2026-01-02T03:04:04Z", "seconds": 1.5, "command": ["darumeru", "run"], "options": {}}
-        ],
         "model": {"name": name, "revision": None, "fingerprint": "1" * 64},
         "tokenizer": {"fingerprint": "2" * 64},
+        "template": {"hash": "3" * 64, "chat": True, "system_prompt": None, "thinking": False, "date": None},
         "profile": "darumeru",
         "engine": {"name": "transformers", "dtype": "auto", "args": {}},
         "data": {"source": "bundled", "tasks": {}},
+        "started": "2026-01-02T03:04:04Z",
+        "spec": {"answers": {}, "scores": {}},
+        "spec_hash": "0" * 64,
+        "sessions": [],
         "seed": 0,
         "resamples": 50,
         "command": ["darumeru", "run"],

@@ -80,6 +80,17 @@ def test_a_curve_is_in_the_order_of_its_steps_and_breaks_where_there_is_no_score
     assert learning_curve([]) == "" and learning_curve([Point(0, {"a": Score(None)})]) == ""
 
 
+def test_a_curve_is_also_drawn_by_tokens_and_by_wall_time_where_they_are_known() -> None:
+    known = [Point(step, {"mean": Score(0.5)}, extra={"tokens": 700_000 * step, "wall_seconds": 5400.0 * step})
+             for step in (0, 2)]  # fmt: skip
+    pictures = learning_curve(known).split("<svg")[1:]
+    assert [text in one for text, one in zip(("step 2:", "tokens 1.4M:", "time 3 h:"), pictures, strict=True)] == [
+        True
+    ] * 3
+    assert "Learning curve by wall time" in pictures[2] and ">1.4M<" in pictures[1]
+    assert len(learning_curve([*known, Point(3, {"mean": Score(0.4)})]).split("<svg")[1:]) == 1
+
+
 def test_numbers_of_another_kind_get_a_picture_of_their_own() -> None:
     bits = Measure("bits_per_byte", "lower", digits=2, low=0)
     points = [Point(step, {"mean": Score(0.5), "t/text": Score(value)}, measures={"t/text": bits})

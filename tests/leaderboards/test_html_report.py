@@ -59,8 +59,8 @@ def test_scores_coverage_and_failures_are_on_the_page(shown: Page) -> None:
                      "cell => cell.innerText.replace(/\\s+/g, ' ').trim()))")  # fmt: skip
     assert re.match(r"darumeru/letters 1 samples are not answered yet", lines[1][0])
     assert re.fullmatch(r"0\.657 0\.\d+…0\.\d+", lines[1][1])
-    assert lines[1][2:] == ["70 / 71", "0", "0", "0", "0", "0", "acc 0.657"]
-    assert lines[2][2:] == ["3 / 3", "33.3 %", "33.3 %", "33.3 %", "0", "0", "exact_copy_rate 0.333"]
+    assert lines[1][2:] == ["70 / 71", "0 %", "0 %", "0 %", "0 %", "0", "acc 0.657"]
+    assert lines[2][2:] == ["3 / 3", "33.3 %", "33.3 %", "33.3 %", "0 %", "0", "exact_copy_rate 0.333"]
     assert shown.texts(".heading .badge") == ["partial"]
     assert shown.texts("#manifest + dl dt")[:3] == ["schema", "status", "model.name"]
     assert len(shown.texts(".bars .bar")) == 2

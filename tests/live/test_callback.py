@@ -56,7 +56,7 @@ def test_scores_are_logged_stored_and_drawn(trained: tuple[Any, DarumeruCallback
     runs = [load_run(output / "darumeru" / point.run) for point in points if point.run]
     said = {json.dumps(next(iter(run.rows("darumeru/rcb"))).answer.probabilities) for run in runs}
     assert len(said) == 4, "each point has the answers of its own weights"
-    assert len(callback._engine.pushes) == 4  # type: ignore[union-attr]
+    assert len(callback.evaluation.engine.pushes) == 4  # type: ignore[union-attr]
 
 
 def test_each_point_is_a_run_of_the_same_samples(trained: tuple[Any, DarumeruCallback, Path]) -> None:
@@ -91,11 +91,11 @@ def test_live_scores_are_those_of_the_saved_checkpoint(
 
 def test_the_best_checkpoint_is_chosen_by_the_benchmark(trained: tuple[Any, DarumeruCallback, Path]) -> None:
     made, callback, output = trained
-    best = max(callback.points, key=lambda point: (point.scores["mean"].value or 0, -point.step))
+    # The model before its first step is no checkpoint.
+    best = max(callback.points[1:], key=lambda point: (point.scores["mean"].value or 0, -point.step))
     assert made.state.best_metric == best.scores["mean"].value
     assert made.state.best_global_step == best.step
-    if best.step:
-        assert made.state.best_model_checkpoint == str(output / f"checkpoint-{best.step}")
+    assert made.state.best_model_checkpoint == str(output / f"checkpoint-{best.step}")
 
 
 def test_trl_lora_with_an_evaluation_set_and_early_stopping(tiny_model: Path, tmp_path: Path) -> None:
@@ -164,6 +164,8 @@ def test_trl_lora_with_an_evaluation_set_and_early_stopping(tiny_model: Path, tm
 class _Breaks:
     """A LiveEngine whose engine fails from the second push on."""
 
+    starting, dtype = 0.0, "float32"
+
     def __init__(self, inner: Any, failing: range) -> None:
         self.inner, self.failing, self.calls = inner, failing, 0
 
@@ -187,8 +189,9 @@ class _Breaking(TrainerCallback):  # type: ignore[misc]
         self.callback, self.failing = callback, failing
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if not isinstance(self.callback._engine, _Breaks):
-            self.callback._engine = _Breaks(self.callback._engine, self.failing)  # type: ignore[assignment]
+        evaluation: Any = self.callback.evaluation
+        if not isinstance(evaluation.engine, _Breaks):
+            evaluation.engine = _Breaks(evaluation.engine, self.failing)
 
 
 @pytest.mark.parametrize(
@@ -275,21 +278,6 @@ def test_wrong_schedules_are_found_at_once(options: dict[str, Any]) -> None:
         DarumeruCallback(TASKS, **options)
 
 
-def test_evaluations_keep_to_their_share_of_the_wall_time(tiny_model: Path, tmp_path: Path) -> None:
-    from darumeru.training.schedule import Clock, Schedule
-
-    clock, schedule = Clock(), Schedule(share=0.1)
-    points = []
-    for step in range(1, 2001):
-        clock.training += 1.0
-        if schedule.due(step, saving=False, last=False, clock=clock):
-            clock.evaluated(5.0)
-            points.append(step)
-    assert clock.share <= 0.1
-    assert clock.share > 0.095
-    assert len(points) == pytest.approx(2000 / 45, abs=2)
-
-
 def test_patience_without_an_evaluation_set(tiny_model: Path, tmp_path: Path) -> None:
     callback = DarumeruCallback(
         TASKS,
@@ -303,3 +291,55 @@ def test_patience_without_an_evaluation_set(tiny_model: Path, tmp_path: Path) ->
     made.train()
     assert made.state.global_step == 3
     assert json.loads((tmp_path / "darumeru" / "curve.jsonl").read_text().splitlines()[0])["step"] == 0
+
+
+def test_the_best_checkpoint_is_one_of_training_and_a_better_beginning_is_named(
+    tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores of 0.9 before the first step, then 0.2, 0.4, 0.3: step 4 is saved and loaded."""
+    from darumeru.training.live_evaluation import LiveEvaluation
+
+    given = {0: 0.9, 2: 0.2, 4: 0.4, 6: 0.3}
+    monkeypatch.setattr(LiveEvaluation, "_score", lambda self, model, step, *_: {"mean": given[step]})
+    settings = {"save_strategy": "best", "load_best_model_at_end": True, "metric_for_best_model": "darumeru/mean"}
+    callback = DarumeruCallback(TASKS, every_steps=2, limit=2, data="bundled")
+    made = trainer(tiny_model, tmp_path, [callback], max_steps=6, **settings)
+    made.train()
+    assert made.state.best_model_checkpoint == str(tmp_path / "checkpoint-4")
+    assert (
+        "as good as the model before training: eval_darumeru/mean was 0.9 at step 0, and is 0.4 at step 4"
+        in caplog.text
+    )
+
+
+def test_a_training_whose_evaluations_fail_still_saves_its_last_checkpoint(tiny_model: Path, tmp_path: Path) -> None:
+    live = LiveOptions(engine="transformers")
+    callback = DarumeruCallback(TASKS, every_steps=3, limit=2, data="bundled", at_start=False, live=live)
+    made = trainer(
+        tiny_model,
+        tmp_path,
+        [callback, _Breaking(callback, range(1, 9))],
+        save_strategy="best",
+        metric_for_best_model="darumeru/mean",
+        max_steps=6,
+    )
+    made.train()
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-6"]
+
+
+def test_answers_are_logged_as_a_table(tiny_model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    callback = DarumeruCallback(
+        TASKS, limit=3, data="bundled", at_start=False, log_samples=2, live=LiveOptions(engine="transformers")
+    )
+    made = trainer(tiny_model, tmp_path, [callback], max_steps=1, report_to=["tensorboard"])
+    made.train()
+    events = EventAccumulator(str(next(tmp_path.rglob("events.out.*")).parent)).Reload()
+    (event,) = events.Tensors("darumeru/samples/text_summary")
+    table = event.tensor_proto.string_val[0].decode().split("\n")
+    run = load_run(tmp_path / "darumeru" / "steps" / "step-00000001")
+    rows = list(run.rows("darumeru/cp_sent_ru"))[:2]
+    assert table[0] == "| task | id | prompt | answer | target |" and len(table) == 4
+    assert [line.split(" | ")[1] for line in table[2:]] == [row.id for row in rows] and event.step == 1

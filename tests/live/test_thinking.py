@@ -15,7 +15,7 @@ from darumeru.prompts.builder import load_tokenizer
 from darumeru.runs import evaluate
 from darumeru.runs.config import RunConfig
 from darumeru.training.config import LiveConfig
-from darumeru.training.live_evaluation import LiveEvaluation
+from darumeru.training.live_plan import LivePlan
 from tests.runs.data_folders import write_split
 
 
@@ -65,7 +65,7 @@ def test_thoughts_are_taken_off_live_as_in_a_run_and_the_raw_text_is_kept(
 
     config = RunConfig(model=str(tiny_model), output=str(tmp_path / "run"), engine="transformers", **asked)
     run, _ = evaluate.run(config, load_engine=load)
-    live = LiveEvaluation(LiveConfig(**asked), "m", load_tokenizer(str(tiny_model)), 2048)
+    live = LivePlan(LiveConfig(**asked), "m", load_tokenizer(str(tiny_model)), 2048)
     results = live.run(engine, tmp_path / "live", step=1)
     for scored in (run.results, results):
         assert scored.tasks["darumeru/multiq"].metrics["em"].value == 1.0

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from darumeru.cli.main import application
 from darumeru.core.errors import UserError
 from darumeru.leaderboard.curve import read_curve
+from darumeru.training.checkpoints import step_of
 from darumeru.training.config import WatchConfig
 from darumeru.training.watch import Watcher
 from tests.tiny_models import make_model
@@ -120,3 +121,63 @@ def test_a_wrong_command_ends_at_once(changes: dict[str, Any], line: str, tmp_pa
     with pytest.raises(UserError) as caught:
         next(iter(Watcher(WatchConfig(folder=folder, output=tmp_path / "out", once=True, **asked)).points()))
     assert line in caught.value.line()
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("checkpoint-500", 500),
+        ("step_500-hf", 500),
+        ("epoch=1-step=500", 500),
+        ("global_step500", 500),
+        ("iter_0000500_v2", 500),
+        ("ckpt-500.bak3", 500),
+        ("500", 500),
+        ("logs", None),
+        ("llama3-logs", None),
+    ],
+)
+def test_steps_in_names(name: str, step: int | None) -> None:
+    assert step_of(name) == step
+
+
+def test_models_inside_numbered_folders_and_pieces_that_are_none(tmp_path: Path) -> None:
+    make_model(tmp_path / "global_step_2" / "actor" / "huggingface")
+    (tmp_path / "global_step_2" / "data").mkdir()
+    pieces = tmp_path / "checkpoint-3" / "pytorch_model_fsdp_0"
+    pieces.mkdir(parents=True)
+    (pieces / "__0_0.distcp").write_bytes(b"x")
+    (tmp_path / "global_step4").mkdir()
+    (tmp_path / "global_step4" / "mp_rank_00_model_states.pt").write_bytes(b"x")
+    watcher = Watcher(options(tmp_path, tmp_path / "out", once=True, engine="transformers"), Notes())
+    assert [point.extra["checkpoint"] for point in watcher.points()] == ["global_step_2"]
+    assert "accelerate merge-weights" in watcher.broken["checkpoint-3"]
+    assert "zero_to_fp32.py" in watcher.broken["global_step4"]
+
+
+def test_several_adapters_on_one_loaded_base(tmp_path: Path) -> None:
+    """Each answers as the merged model does, and the base is loaded once."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    from darumeru import evaluate, load_run
+
+    base = make_model(tmp_path / "base")
+    for step in (1, 2):
+        torch.manual_seed(step)
+        lora = LoraConfig(r=4, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
+        adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora)
+        adapted.save_pretrained(tmp_path / "training" / f"checkpoint-{step}")
+    merged = shutil.copytree(base, tmp_path / "merged")
+    adapted.merge_and_unload().save_pretrained(merged)
+    watcher = Watcher(options(tmp_path / "training", tmp_path / "out", once=True))
+    assert [point.step for point in watcher.points()] == [1, 2]
+    assert watcher.engine.starts == 1
+    fresh = evaluate(str(merged), TASKS, output=tmp_path / "fresh", data="bundled", limit=4, subset_seed=0)
+    runs = [load_run(tmp_path / "out" / "steps" / f"step-0000000{step}") for step in (1, 2)]
+    first, ours, theirs = (
+        {row.id: dict(row.answer.probabilities or {}) for row in run.rows("darumeru/parus")} for run in (*runs, fresh)
+    )
+    assert ours == {name: pytest.approx(one, rel=1e-2, abs=0) for name, one in theirs.items()}
+    assert first != {name: pytest.approx(one, rel=0.1, abs=0) for name, one in theirs.items()}

@@ -27,12 +27,11 @@ def trainer(model: Path, output: Path, callbacks: list[Any], **settings: Any) ->
     config = AutoConfig.from_pretrained(model, attention_dropout=0.1)
     network = AutoModelForCausalLM.from_pretrained(model, config=config, attn_implementation="eager")
     tokenizer = AutoTokenizer.from_pretrained(model)
-    settings = {"max_steps": 12, "save_strategy": "no", "learning_rate": 1e-3, **settings}
+    settings = {"max_steps": 12, "save_strategy": "no", "learning_rate": 1e-3, "report_to": [], **settings}
     arguments = TrainingArguments(
         str(output),
         per_device_train_batch_size=1,
         logging_steps=1,
-        report_to=[],
         use_cpu=True,
         disable_tqdm=True,
         **settings,

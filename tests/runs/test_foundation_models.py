@@ -21,6 +21,7 @@ from darumeru.tasks.registry import load_registry
 from tests.asked import Run
 from tests.cli.command import Said
 from tests.tiny_models import make_model
+from tests.zoo_members import member
 
 STOPS = {
     "darumeru": ("\n", "\n\n"),
@@ -81,6 +82,18 @@ def test_a_text_of_several_lines_can_be_copied_but_not_by_the_authors_rule(base:
 )
 def test_the_plain_formats(base: Path, profile: str, messages: Sequence[Message], expected: str) -> None:
     assert planner(base, profile).builder.text(messages) == expected
+
+
+@pytest.mark.parametrize(
+    ("profile", "begins"), [("darumeru", False), ("paper", False), ("llmtf-2024", True), ("llmtf-head", True)]
+)
+def test_the_authors_put_bos_in_front_where_a_tokenizer_has_one(profile: str, begins: bool) -> None:
+    # rugpt3's tokenizer has a BOS and does not put it itself.
+    made = planner(member("rugpt3"), profile, num_fewshot=0)
+    bos = made.builder.tokenizer.bos_token_id
+    prompts = [one.request.prompt for one in made.plan(load_registry(profile).select(["darumeru/rcb"])).planned]
+    assert {prompt.count(bos) for prompt in prompts} == {int(begins)}
+    assert {prompt[0] == bos for prompt in prompts} == {begins}
 
 
 PERFECT = [

@@ -6,12 +6,7 @@ Right values: ../shared/cases/thinking_empties_answers.md, thinking_server/READM
 from __future__ import annotations
 
 import json
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +76,7 @@ def test_stops_apply_to_what_follows_the_thoughts() -> None:
         ("gemma4-wrapper", "<|channel>thought\nмысль<channel|>Иван", "Иван"),
         ("qwen3-tied-thinking", "<think>\nмысль\n</think>\n\nИван", "Иван"),
         ("llama-fp32-chatml", "Иван", "Иван"),
+        ("mistral-tekken-only", "Иван", "Иван"),
     ],
 )
 def test_marks_that_are_special_tokens_survive_decoding(name: str, text: str, kept: str) -> None:
@@ -141,36 +137,16 @@ stop: ["\\n"]
 """
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, str(case("fake_server.py")), "--port", str(port), "--seconds", "300"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    try:
-        for _ in range(100):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/normal/v1/models", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
-
-
 @pytest.mark.parametrize("mode", ["thinks_aloud", "thoughts_taken_off"])
 @pytest.mark.parametrize("thinking", [("--thinking",), ()])
 @pytest.mark.parametrize("stop", [False, True])
 def test_thinking_models_behind_servers(
-    mode: str, thinking: tuple[str, ...], stop: bool, server: str, tmp_path: Path, command: Callable[..., Said]
+    mode: str, thinking: tuple[str, ...], stop: bool, fake_server: str, tmp_path: Path, command: Callable[..., Said]
 ) -> None:
     (tmp_path / "t.yaml").write_text(STOPPING, encoding="utf-8")
     task = "mine/multiq_stop" if stop else "darumeru/multiq"
     words = ("--data", case("thinking_server/data"), "--include", tmp_path / "t.yaml", "--tasks", task, *thinking)
-    said = command("run", "--model", f"{server}/{mode}/v1", *words, "--output", tmp_path / "run")
+    said = command("run", "--model", f"{fake_server}/{mode}/v1", *words, "--output", tmp_path / "run")
     assert said.code == 0, said.err
     results = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))["tasks"][task]
     assert {name: one["value"] for name, one in results["metrics"].items()} == {"f1": 1.0, "em": 1.0}

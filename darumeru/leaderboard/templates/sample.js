@@ -154,7 +154,8 @@ function step(by) {
 }
 
 dialog.addEventListener("close", () => {
-  if (location.hash.includes("/")) history.pushState(null, "", location.pathname + location.search);
+  // A link to another sample may have been followed before this event came.
+  if (resolve(location.hash) === open) history.pushState(null, "", location.pathname + location.search);
   const row = document.querySelector(`tr[data-sample="${open}"] a`);
   row?.focus({ preventScroll: true });
 });

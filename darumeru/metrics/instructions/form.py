@@ -18,7 +18,7 @@ _FENCES = ("```json", "```Json", "```JSON", "```")
 
 def number_placeholders(rule: Rule, answer: str) -> bool:
     """At least so many texts in square brackets, each on one line."""
-    return len(re.findall(r"\[.*?\]", answer)) >= rule.number("num_placeholders")
+    return len(re.findall(r"\[[^\]\n]*\]", answer)) >= rule.number("num_placeholders")
 
 
 def postscript(rule: Rule, answer: str) -> bool:

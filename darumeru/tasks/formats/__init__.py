@@ -27,6 +27,12 @@ FORMATS = (
     "entities",
     "opinions",
     "document",
+    "long_context",
+    "search_answers",
+    "distractors",
+    "classification",
+    "preference",
+    "grammar_pairs",
 )
 
 

@@ -21,7 +21,7 @@ OF_EACH_TYPE = 5
 @dataclass(frozen=True, kw_only=True)
 class Options(FormatOptions):
     """instruction: with {text}, on the first message. short: with {text}, on those that follow examples. expression:
-    whether the words of an opinion are asked for. mended: whether without the known defects of the published program."""
+    whether the words of an opinion are asked for. mended: whether without the published program's defects."""
 
     instruction: str
     short: str

@@ -16,10 +16,12 @@ SampleMaker = Callable[[TaskSpec, Sequence[Record], Sequence[Record], int], list
 @dataclass(frozen=True)
 class FormatOptions:
     """What every format understands. whole_clusters: a limit takes whole clusters (the variants of an exam). published:
-    option -> file with the authors' own text of it (tasks/published.py)."""
+    option -> file with the authors' own text of it (tasks/published.py). private: records imitate personal data,
+    and reports show none of them."""
 
     whole_clusters: bool = False
     published: Mapping[str, str] = field(default_factory=dict)
+    private: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,86 @@
+"""Loops without a Trainer, and trainers of other houses."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from darumeru.leaderboard.curve import read_curve
+from tests.shared_data import ROOT
+
+TASKS = "darumeru/parus,darumeru/cp_sent_ru"
+
+
+def example(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_example_of_an_accelerate_loop(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    arguments = ["accelerate_loop", "--model", str(tiny_model), "--output", str(tmp_path / "loop")]
+    monkeypatch.setattr("sys.argv", arguments)
+    example("accelerate_loop").main()
+    points = read_curve(tmp_path / "loop" / "curve.jsonl")
+    said = [(point.step, point.extra["engine"], point.extra["dtype"]) for point in points]
+    assert said == [(2, "vllm", "bfloat16"), (4, "vllm", "bfloat16")]
+    assert "step 4: mean" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16-mixed", "bfloat16"), ("32-true", "float32")])
+def test_lightning(precision: Any, dtype: str, tiny_model: Path, tmp_path: Path) -> None:
+    """Scores in loggers and for ModelCheckpoint, precision as the Trainer's, accumulated gradients counted once."""
+    pytest.importorskip("lightning", reason="lightning is not installed")
+    from lightning.pytorch import LightningModule, Trainer
+    from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch.loggers import CSVLogger
+    from transformers import AutoModelForCausalLM
+
+    from darumeru.training.lightning_callback import LightningCallback
+
+    class Module(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype="float32")
+
+        def training_step(self, batch: torch.Tensor, _: int) -> torch.Tensor:
+            loss: torch.Tensor = self.model(input_ids=batch, labels=batch).loss
+            return loss
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.AdamW(self.parameters(), lr=1e-3)
+
+    callback = LightningCallback(TASKS, every_steps=2, limit=3, data="bundled", output=tmp_path / "darumeru")
+    best = ModelCheckpoint(
+        tmp_path, monitor="darumeru/mean", mode="max", every_n_train_steps=2, save_on_train_epoch_end=False
+    )
+    trainer = Trainer(
+        max_steps=4, accumulate_grad_batches=2, accelerator="cpu", precision=precision, logger=CSVLogger(tmp_path),
+        callbacks=[callback, best], enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(Module(), torch.utils.data.DataLoader(torch.randint(4, 500, (16, 1, 12)), batch_size=None))
+    points = read_curve(tmp_path / "darumeru" / "curve.jsonl")
+    assert [point.step for point in points] == [0, 2, 4]
+    assert {(point.extra["engine"], point.extra["dtype"]) for point in points} == {("vllm", dtype)}
+    assert best.best_model_score == pytest.approx(max(point.scores["mean"].value or 0 for point in points[1:]))
+    assert "darumeru/mean" in next(tmp_path.rglob("metrics.csv")).read_text().splitlines()[0]
+
+
+def test_axolotl() -> None:
+    reason = "axolotl pins transformers 5.16.1 and trl 1.9, beside which this project's own pins cannot be installed"
+    base = pytest.importorskip("axolotl.integrations.base", reason=reason)
+    manager = base.PluginManager.get_instance()
+    manager.register("darumeru.training.axolotl_plugin.DarumeruPlugin")
+    cfg = {"every_steps": 5, "live": {"between": "close"}}
+    (callback,) = manager.add_callbacks_post_trainer(type("Cfg", (), {"darumeru": cfg}), None)
+    assert callback.every_steps == 5 and callback.live.between == "close"
+    assert manager.get_input_args() == ["darumeru.training.axolotl_plugin.DarumeruArgs"]
