@@ -42,6 +42,7 @@ def register(app: typer.Typer) -> None:
     add("train", help="A new vocabulary in place of the old one.")(train)
     add("extend", help="The old vocabulary and new Russian tokens; other text is tokenized as before.")(extend)
     add("optimize", help="The old tokens that matter, and new Russian tokens.")(optimize)
+    add("merge", help="The old vocabulary and the pieces of a trained Unigram tokenizer.")(merge)
     add("trim", help="The old vocabulary without the tokens that a corpus never uses.")(trim)
     add("init", help="A model with a new tokenizer and initialized embeddings.")(init)
     add("stats", help="How well tokenizers fit a corpus.")(stats)
@@ -119,6 +120,27 @@ def optimize(
     chosen: Any = _choice("--script", script, ("cyrillic", "any"))
     step = VocabOptimize(_names(corpus), field=field, size=size, keep=keep, script=chosen, min_frequency=min_frequency)
     _make(step, model, output)
+
+
+def merge(
+    model: Model,
+    pieces: Annotated[
+        str, typer.Option(help="Folder of a Unigram tokenizer, as `vocab train --scheme unigram` makes.")
+    ],
+    output: Output,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Tokens in all; as many as the pieces need by default.")
+    ] = None,
+    script: ScriptName = "cyrillic",
+    min_letters: Annotated[int, typer.Option(min=1, help="Letters that a piece must have.")] = 1,
+    top: Annotated[int | None, typer.Option(min=1, help="Only so many of the likeliest pieces.")] = None,
+) -> None:
+    from lep_plugins.vocabulary.steps import VocabMerge
+
+    chosen: Any = _choice("--script", script, ("cyrillic", "any"))
+    step = VocabMerge(pieces=pieces, size=size, script=chosen, min_letters=min_letters, top=top)
+    step.make_tokenizer(model, output, say=_say)
+    typer.echo(str(output))
 
 
 def trim(

@@ -45,11 +45,20 @@ def extend(
     have = len(old.vocab)
     if size <= have:
         raise UserError(f"the tokenizer has {have} tokens already", where=f"--size {size}", mend="give a larger size")
-    words = count_words(old, texts, script)
-    growth = _Growth(old, words, script, min_frequency, longest)
-    pieces, merges = growth.grow(size - have)
-    if not pieces:
+    new = grown(old, count_words(old, texts, script), size - have, script, min_frequency, longest)
+    if new is old:
         raise UserError("the corpus holds no words for new tokens", mend="add text, or lower --min-frequency")
+    return new
+
+
+def grown(
+    old: Description, words: Counter[bytes], limit: int, script: Script, min_frequency: int, longest: int
+) -> Description:
+    """`old` with at most `limit` tokens more, learnt from words and their occurrences; `old` itself where there are
+    none. See `extend`."""
+    pieces, merges = _Growth(old, words, script, min_frequency, longest).grow(limit)
+    if not pieces:
+        return old
     used = set(old.vocab.values())
     free = (token_id for token_id in itertools.count() if token_id not in used)
     vocab = old.vocab | dict(zip(pieces, free, strict=False))
@@ -67,12 +76,12 @@ def count_words(old: Description, texts: Iterable[str], script: Script) -> Count
     for chunk, count in chunks.items():
         if script == "cyrillic" and not CYRILLIC_LETTER.search(chunk):
             continue
-        for word in _pre_tokens(tokenizer, old.table, chunk):
+        for word in pre_tokens(tokenizer, old.table, chunk):
             words[word] += count
     return words
 
 
-def _pre_tokens(tokenizer: Any, table: TokenTable, chunk: str) -> Iterator[bytes]:
+def pre_tokens(tokenizer: Any, table: TokenTable, chunk: str) -> Iterator[bytes]:
     """The pieces of a chunk that no merge may cross, as bytes. SentencePiece-style tokenizers have no such pieces
     but words; their pre-tokenizer would add a dummy space to every chunk."""
     if table.kind == "sentencepiece":

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from darumeru.adaptation.protocols import Candidate, StepContext
 from lep_plugins.vocabulary.bpe import COVERAGE, Texts, train_bpe
-from lep_plugins.vocabulary.corpus import Corpus
+from lep_plugins.vocabulary.corpus import Corpus, Normalization
 from lep_plugins.vocabulary.description import Description
 from lep_plugins.vocabulary.extend import extend
 from lep_plugins.vocabulary.folder import open_model_tokenizer, write_tokenizer
+from lep_plugins.vocabulary.merge import merge, unfinished, words_of
 from lep_plugins.vocabulary.optimize import optimize
 from lep_plugins.vocabulary.script import Script
 from lep_plugins.vocabulary.trim import trim
 from lep_plugins.vocabulary.unigram import SEEDS, train_unigram
 
 Normal = Literal["NFKC", "NFC", "none"]
+
+
+def _no_texts(normalization: Normalization = "NFC") -> Iterable[str]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,13 @@ class _Scheme:
     field: str = "text"
 
     name = "vocab"
+    reads_text = True
     runs_out = "no allowed pair occurs often enough any more; add text, or lower the minimum frequency"
+
+    def notes(self, old: Description, new: Description) -> list[str]:
+        """What there is to say of the new tokenizer."""
+        wanted, reached = getattr(self, "size", None) or 0, len(new.vocab)
+        return [f"warning: {reached} of {wanted} tokens: {self.runs_out}"] if reached < wanted else []
 
     def describe(self, old: Description, texts: Texts) -> Description:
         """The new tokenizer. texts: opens the corpus anew, as often as it is called."""
@@ -47,12 +58,12 @@ class _Scheme:
         from darumeru.models.checkpoint_output import check_output
 
         check_output(output)
-        opened = texts or Corpus.of(self.corpus, self.field).texts
+        opened = texts or (Corpus.of(self.corpus, self.field).texts if self.reads_text else _no_texts)
         source = open_model_tokenizer(model)
         new = self.describe(source.description, opened)
-        wanted, reached = getattr(self, "size", 0), len(new.vocab)
-        if say is not None and reached < wanted:
-            say(f"warning: {reached} of {wanted} tokens: {self.runs_out}")
+        if say is not None:
+            for line in self.notes(source.description, new):
+                say(line)
         return write_tokenizer(source, new, output, say)
 
     def run(self, context: StepContext, candidate: Candidate) -> Iterator[Candidate]:
@@ -146,3 +157,35 @@ class VocabTrim(_Scheme):
 
     def describe(self, old: Description, texts: Texts) -> Description:
         return trim(old, texts("NFC"), self.min_count)
+
+
+@dataclass(frozen=True)
+class VocabMerge(_Scheme):
+    """The pieces of a Unigram tokenizer merged into the old vocabulary. pieces: its folder; size: tokens in all, None
+    for as many as the pieces need; script: "cyrillic" or "any"; min_letters: of a piece; top: only the likeliest."""
+
+    pieces: str = ""
+    size: int | None = None
+    script: Script = "cyrillic"
+    min_letters: int = 1
+    top: int | None = None
+
+    name = "vocab_merge"
+    reads_text = False
+    runs_out = "the pieces need no more"
+
+    def describe(self, old: Description, texts: Texts) -> Description:
+        return merge(old, self._unigram(), self.size, self.script, self.min_letters, self.top)
+
+    def notes(self, old: Description, new: Description) -> list[str]:
+        words = words_of(old, self._unigram(), self.script, self.min_letters, self.top)
+        known, added = new.table.ids_by_bytes, len(new.vocab) - len(old.vocab)
+        made = sum(raw in known for raw in words)
+        lines = [f"{len(words)} pieces: {made} are tokens now, with {added - made} steps on the way"]
+        if left := unfinished(new, words):
+            named = ", ".join(raw.decode("utf-8").strip() for raw in left[:5])
+            lines.append(f"warning: {len(left)} pieces are not one token: {named}{' ...' if len(left) > 5 else ''}")
+        return [*lines, *super().notes(old, new)]
+
+    def _unigram(self) -> Description:
+        return open_model_tokenizer(self.pieces).description

@@ -101,6 +101,21 @@ def test_the_parts_of_the_sum_add_up(shell: Shell, tmp_path: Path) -> None:
         assert (int(tokens) + int(padding), int(rows)) == (704 + 64, 704 + 64)
 
 
+def test_pieces_are_merged_into_a_vocabulary(shell: Shell, tmp_path: Path) -> None:
+    assert shell("train --model @llama2 --scheme unigram --corpus @ru.txt --size 560 --output @uni").code == 0
+    said = shell("merge --model @llama3 --pieces @uni --output @new")
+    assert (said.code, said.out.strip()) == (0, str(tmp_path / "new"))
+    found = re.search(r"(\d+) pieces: (\d+) are tokens now, with (\d+) steps", said.err)
+    assert found is not None
+    pieces, made, steps = map(int, found.groups())
+    assert pieces == made > 50
+    assert tokens_of(tmp_path / "new") == len(tokenizer_of("llama3").get_vocab()) + made + steps
+    few = shell("merge --model @llama3 --pieces @uni --size 600 --output @few").err
+    assert "pieces are not one token: " in few
+    bad = shell("merge --model @llama3 --pieces @llama3 --output @bad")
+    assert bad.code == 2 and "--pieces: pieces come from a Unigram tokenizer" in bad.err
+
+
 def test_trim(shell: Shell, tmp_path: Path) -> None:
     said = shell("trim --model @llama2 --corpus @ru.txt --output @new")
     assert said.code == 0

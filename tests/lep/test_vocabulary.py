@@ -29,6 +29,7 @@ from lep_plugins.vocabulary.corpus import Corpus
 from lep_plugins.vocabulary.description import Description
 from lep_plugins.vocabulary.extend import extend, extend_vocabulary
 from lep_plugins.vocabulary.folder import load_auto_tokenizer, open_model_tokenizer, rows_for, write_tokenizer
+from lep_plugins.vocabulary.merge import merge, unfinished, words_of
 from lep_plugins.vocabulary.optimize import optimize
 from lep_plugins.vocabulary.prune import count_tokens, prune
 from lep_plugins.vocabulary.script import cyrillic_merge
@@ -47,11 +48,16 @@ SCHEMES: dict[str, Callable[[Description], Description]] = {
     "unigram": lambda old: train_unigram(old, lambda form: MIXED, 700, None),
     "extend": lambda old: extend(old, [RUSSIAN], 800),
     "optimize": lambda old: optimize(old, lambda: MIXED, 750, 450),
+    "merge": lambda old: merge(old, unigram_pieces()),
     "trim": lambda old: trim(old, [RUSSIAN]),
 }
-CASES = [
-    (scheme, kind) for scheme in SCHEMES for kind in KINDS if kind != "unigram" or scheme not in ("extend", "optimize")
-]
+ON_BPE = ("extend", "optimize", "merge")
+CASES = [(scheme, kind) for scheme in SCHEMES for kind in KINDS if kind != "unigram" or scheme not in ON_BPE]
+
+
+@cache
+def unigram_pieces() -> Description:
+    return train_unigram(Description.of(tokenizer_of("llama2")), lambda form: MIXED, 700, None)
 
 
 @cache
@@ -75,7 +81,7 @@ TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_charac
 def test_any_text_comes_back(scheme: str, kind: str) -> None:
     """Invariant 1: exactly; where the old tokenizer changes text (NFC in Qwen, a leading space in Llama 2), as it."""
     old, new = tokenizer_of(kind), made(scheme, kind).build()
-    keeps_old_parts = scheme in ("extend", "optimize", "trim") or kind == "qwen"
+    keeps_old_parts = scheme in (*ON_BPE, "trim") or kind == "qwen"
 
     @settings(max_examples=20, deadline=None, derandomize=True)
     @given(TEXTS)
@@ -159,7 +165,7 @@ def test_added_tokens_keep_name_and_flags_and_ids_are_contiguous(scheme: str, ki
     kept = {token["content"]: {**token, "id": None} for token in new.added}
     for token in old.added:
         assert kept[token["content"]] == {**token, "id": None}
-        if scheme == "extend":
+        if scheme in ("extend", "merge"):
             assert new.vocab[token["content"]] == token["id"]
     assert sorted(new.vocab.values()) == list(range(len(new.vocab)))
     rebuilt = new.build()
@@ -291,11 +297,16 @@ def test_sizes_are_kept() -> None:
     for scheme, kind in CASES:
         size = len(made(scheme, kind).vocab)
         exact = {"bpe": 700, "unigram": 700, "extend": 800, "optimize": 750}.get(scheme)
-        assert size == exact if exact else size <= 700
+        assert size == exact if exact else size <= 700 or scheme == "merge"
     with pytest.raises(UserError, match=r"--size 300: too small .*at least"):
         train_bpe(Description.of(tokenizer_of("llama2")), lambda form: MIXED, 300)
     with pytest.raises(UserError, match=r"--size 200: too small"):
         train_bpe(Description.of(tokenizer_of("llama3")), lambda form: MIXED, 200)
+
+
+@cache
+def book_pieces() -> Description:
+    return train_unigram(Description.of(tokenizer_of("llama2")), lambda form: rust_book()[0], 8000)
 
 
 def rust_book() -> tuple[list[str], str]:
@@ -314,7 +325,7 @@ def test_unigram_learns_whole_words_and_is_as_short_as_bpe() -> None:
     frequent words one token, a lone space rare."""
     train, held = rust_book()
     old = Description.of(tokenizer_of("llama2"))
-    unigram, bpe = (scheme(old, lambda form: train, 8000) for scheme in (train_unigram, train_bpe))
+    unigram, bpe = book_pieces(), train_bpe(old, lambda form: train, 8000)
     tokens = [len(made.build().encode(held, add_special_tokens=False).ids) for made in (unigram, bpe)]
     assert tokens[1] / tokens[0] >= 0.90
     words = Counter(re.findall(r"(?<= )[а-яё]+(?!\w)", "".join(train))).most_common(500)
@@ -324,6 +335,54 @@ def test_unigram_learns_whole_words_and_is_as_short_as_bpe() -> None:
     assert unigram.scores["▁"] < -3.5
     again = train_unigram(old, lambda form: train, 8000)
     assert again == unigram
+
+
+@pytest.mark.parametrize("kind", ["llama3", "llama2"])
+def test_every_merged_piece_is_one_token_and_other_text_is_as_it_was(kind: str) -> None:
+    """SPEC-adaptation section 10: old ids and merges stay first, tokens are pieces and steps, every step is part of a
+    piece, and Russian words need no more tokens than the Unigram cuts them into (within 1 %)."""
+    held = rust_book()[1]
+    old, pieces = Description.of(tokenizer_of(kind)), book_pieces()
+    new, words = merge(old, pieces), words_of(old, pieces, "cyrillic", 1, None)
+    assert len(words) > 6000 and unfinished(new, words) == []
+    assert new.vocab.items() >= old.vocab.items() and new.merges[: len(old.merges)] == old.merges
+    before = set(old.table.tokens)
+    tokens = [token for token in new.table.tokens if token not in before]
+    steps = {token for token in tokens if token not in words}
+    assert len(tokens) == len(words) + len(steps)
+    whole = b"\n".join(words)
+    assert all(isinstance(token, bytes) and token in whole for token in steps)
+    for text in ENGLISH.splitlines():
+        assert new.build().encode(text).ids == old.build().encode(text).ids
+    russian = " " + " ".join(re.findall("[а-яё]+", held))
+    counts = [len(made.build().encode(russian, add_special_tokens=False).ids) for made in (new, pieces)]
+    assert counts[0] <= 1.01 * counts[1]
+
+
+def test_merges_of_one_piece_by_hand() -> None:
+    """All pairs of "абвг" occur once, so the first in order of bytes is merged each time: аб, абв, абвг."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    made = Tokenizer(models.BPE({letter: number for number, letter in enumerate("▁абвг")}, []))
+    made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
+    made.decoder = decoders.Metaspace(prepend_scheme="never")
+    unigram = Tokenizer(models.Unigram([("▁", -9.0), ("абвг", -1.0), ("аб", -2.0), ("ж", -3.0)], None))
+    unigram.pre_tokenizer, unigram.decoder = made.pre_tokenizer, made.decoder
+    old, pieces = Description.of(made), Description.of(unigram)
+    new = merge(old, pieces, min_letters=3)
+    assert new.merges == [("а", "б"), ("аб", "в"), ("абв", "г")]
+    assert sorted(new.vocab, key=new.vocab.__getitem__)[5:] == ["аб", "абв", "абвг"]
+    short = merge(old, pieces, size=7, min_letters=3)
+    assert unfinished(short, words_of(old, pieces, "cyrillic", 3, None)) == ["абвг".encode()]
+    assert set(words_of(old, pieces, "cyrillic", 1, top=1)) == {"абвг".encode()}
+    with pytest.raises(UserError, match=r"--size 5: the tokenizer has 5 tokens already"):
+        merge(old, pieces, size=5)
+    with pytest.raises(UserError, match="no piece would be a new token"):
+        merge(old, pieces, min_letters=9)
+    with pytest.raises(UserError, match="--pieces: pieces come from a Unigram tokenizer"):
+        merge(old, old)
+    with pytest.raises(UserError, match="--model: merges are added to a BPE tokenizer"):
+        merge(pieces, pieces)
 
 
 def test_a_long_line_is_trained_on_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -485,7 +544,10 @@ def test_a_missing_corpus_and_a_missing_column_are_named(tmp_path: Path) -> None
 # Folders
 
 
-@pytest.mark.parametrize(("scheme", "kind"), [*((s, k) for s, k in CASES if s != "trim"), ("trim", "llama3")])
+@pytest.mark.parametrize(
+    ("scheme", "kind"),
+    [*((s, k) for s, k in CASES if s not in ("trim", "merge")), ("trim", "llama3"), ("merge", "gemma")],
+)
 def test_transformers_loads_the_folder_as_it_was_made(scheme: str, kind: str, tmp_path: Path) -> None:
     """Invariants 5 to 8 through AutoTokenizer: ids, special roles, chat template."""
     save_tokenizer(tmp_path / "model", kind)
