@@ -249,7 +249,10 @@ def serve(pipe: Connection, options: EngineOptions, load: Callable[[EngineOption
     try:
         pipe.send(Ready(engine.max_model_len))
         while True:
-            if isinstance(pipe.recv(), Reload):
+            message = pipe.recv()
+            if isinstance(message, Stop):
+                continue  # it crossed the Done that the parent waits for
+            if isinstance(message, Reload):
                 engine.reload(_sent_weights(pipe))
             else:
                 _answer(pipe, engine)

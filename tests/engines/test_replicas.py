@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator, Sequence
+from multiprocessing import Pipe
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import psutil
 import pytest
 
+from darumeru.core.answer import Answer
 from darumeru.engines import EngineDied, EngineOptions, Generate, Request, load_engine
+from darumeru.engines.order import Numbered
+from darumeru.engines.vllm_replicas import Begin, Done, More, Ready, Stop, serve
 from tests.engines.asking import Prompts, answers, assert_same, mixed
 
 
@@ -43,3 +49,41 @@ def test_two_replicas_answer_as_one_engine_does_until_one_dies(
     engine.close()
     assert not [child for child in children if child.is_running() and "spawn_main" in " ".join(child.cmdline())]
     assert (tmp_path / "engine.log.0").read_text() and (tmp_path / "engine.log.1").read_text()
+
+
+class Quick:
+    """An engine that answers whatever it draws at once."""
+
+    max_model_len = 8
+
+    def __init__(self, options: EngineOptions) -> None:
+        pass
+
+    def answer_groups(self, groups: Iterator[Sequence[Numbered]]) -> Iterator[tuple[int, Answer]]:
+        for group in groups:
+            for number, _ in group:
+                yield number, Answer(text="да")
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_stop_that_crosses_the_end_of_an_answer_stops_nothing_later() -> None:
+    """The parent closes its iterator just after the last answer, while the replica says that it is done."""
+    mine, theirs = Pipe()
+    replica = Thread(target=serve, args=(theirs, EngineOptions(model="m"), Quick))
+    replica.start()
+    assert isinstance(mine.recv(), Ready)
+    for _ in range(2):
+        mine.send(Begin())
+        assert isinstance(mine.recv(), More)
+        mine.send(More((((0, Request((1,), Generate(1))),),)))
+        assert mine.recv() == (0, Answer(text="да"))
+        assert isinstance(mine.recv(), More)
+        mine.send(More(()))
+        assert mine.poll(5)  # Done lies there, unread
+        mine.send(Stop())
+        assert isinstance(mine.recv(), Done)
+    mine.close()
+    replica.join(5)
+    assert not replica.is_alive()
