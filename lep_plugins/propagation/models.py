@@ -12,6 +12,7 @@ from darumeru.models.checkpoint import Checkpoint, open_checkpoint
 from darumeru.models.checkpoint_write import Replacement
 from darumeru.models.model_files import find_folder
 from darumeru.models.token_bytes import TokenTable, load_tokenizer
+from darumeru.models.weight_files import ADAPTER_CONFIG
 from lep_plugins.propagation.lora import LoraDonor, is_adapter, open_adapter
 from lep_plugins.propagation.rows import Rows, StoredRows
 
@@ -89,6 +90,8 @@ def _open(role: str, name: str | Path) -> Model:
     if role != "donor":
         raise UserError(f"the {role} is an adapter", str(folder), f"merge it, or give the {role} model itself")
     adapter = open_adapter(folder)
+    if not adapter.adapter.base:
+        raise UserError("base_model_name_or_path names no model", str(folder / ADAPTER_CONFIG))
     below = find_folder(adapter.adapter.base)
     home = folder if (folder / "tokenizer.json").is_file() else below
     tokenizer = load_tokenizer(home)

@@ -132,6 +132,8 @@ def test_adapters_that_cannot_be_split_are_refused(both: dict[bool, Folders], tm
         ({"use_dora": True}, "adapter of kind DoRA"),
         ({"peft_type": "IA3"}, "adapter of kind IA3"),
         ({"base_model_name_or_path": str(tmp_path / "nowhere")}, "nowhere"),
+        ({"base_model_name_or_path": None}, "base_model_name_or_path names no model"),
+        ({"base_model_name_or_path": 5}, "base_model_name_or_path must be text"),
     ):
         edit_json(config, **settings)
         refuse(folders, message)
