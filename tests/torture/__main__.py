@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +21,19 @@ from tests.torture.command import darumeru
 from tests.torture.strange_server import MODES, strange_server
 
 Outcome = tuple[str, str]
+# Tests of the suite that belong to these figures: kills of pipelines, trainings and writers of models, and hostile
+# texts in a real browser.
+TESTS = (
+    "tests/adaptation/test_pipeline.py::test_kills_in_a_step_in_an_evaluation_and_sigterm_lose_nothing",
+    "tests/calibration/test_lora.py::test_a_killed_training_ends_where_an_undisturbed_one_does",
+    "tests/calibration/test_synthesis.py::test_a_killed_synthesis_goes_on_and_asks_nothing_twice",
+    "tests/training/test_pretraining.py::test_a_killed_training_goes_on_to_the_same_losses_and_weights",
+    "tests/live/test_live_engine.py::test_a_killed_training_goes_on_to_the_same_curve",
+    "tests/lep/test_checkpoint.py::test_a_killed_writer_leaves_no_config_in_its_temporary_folder",
+    "tests/runs/test_kill.py",
+    "tests/leaderboards/test_html_board.py::test_names_can_contain_anything_and_run_nothing",
+    "tests/leaderboards/test_html_report.py::test_texts_can_contain_anything_and_run_nothing",
+)
 
 
 def main() -> int:
@@ -39,6 +53,7 @@ def main() -> int:
             _count("full disks", _disks(fake, folder, right, share)),
             _count("kills", _kills(fake, folder, right, given.kills // share, given.seed)),
             _count("bad inputs", _inputs(good, folder, given.seed, share)),
+            _count("kills of pipelines and trainings, hostile texts in a browser", [] if given.short else _tests()),
         ]
     return 1 if any(failed) else 0
 
@@ -94,6 +109,13 @@ def _inputs(run: Path, folder: Path, seed: int, share: int) -> Iterator[Outcome]
         yield f"header {number}", inputs.check_header(rng, folder / "model")
         yield f"task file {number}", inputs.check_task_file(rng, folder / "task")
         yield f"file of a run {number}", inputs.check_row(rng, run, folder / "damaged")
+
+
+def _tests() -> Iterator[Outcome]:
+    for name in TESTS:
+        done = subprocess.run([sys.executable, "-m", "pytest", "-q", name], capture_output=True, text=True, check=False)
+        skipped = "skipped" in done.stdout
+        yield name, "" if done.returncode == 0 and not skipped else done.stdout.strip().splitlines()[-1]
 
 
 if __name__ == "__main__":
