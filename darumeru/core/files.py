@@ -6,6 +6,7 @@ import errno
 import glob
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -93,6 +94,20 @@ def json_line(value: Any) -> str:
     except UnicodeEncodeError:
         text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text + "\n"
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of JSON text; ValueError for what is none, NaN and numbers without end among it."""
+    return json.loads(text, parse_constant=_no_number, parse_float=_finite)
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON")
+
+
+def _finite(word: str) -> float:
+    value = float(word)
+    return value if math.isfinite(value) else _no_number(word)
 
 
 def content_hash(value: Any) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from darumeru.core.errors import UserError
-from darumeru.core.files import to_json, write_atomically
+from darumeru.core.files import parse_json, to_json, write_atomically
 from darumeru.core.secrets import redacted
 from darumeru.core.shapes import check_shape
 
@@ -128,7 +128,7 @@ def read_manifest(run: Path) -> dict[str, Any]:
     if not run.is_dir():
         raise UserError("no such run folder", str(run))
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError("is not the folder of a run: manifest.json is missing", str(run)) from error
     except (OSError, ValueError, RecursionError) as error:

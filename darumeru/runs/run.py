@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darumeru.core.errors import UserError
-from darumeru.core.files import content_hash, file_hash
+from darumeru.core.files import content_hash, file_hash, parse_json
 from darumeru.core.row import SampleRow
 from darumeru.runs.join import joined_rows, with_metrics
 from darumeru.runs.manifest import MANIFEST, PROGRESS, check_schema, read_manifest
@@ -59,7 +58,7 @@ def load_run(path: str | Path, *, finished: bool = True, check_samples: bool = F
         raise UserError("the run is not finished", str(run), "the same `darumeru run` command goes on")
     file = run / RESULTS
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = parse_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError("has no results.json yet", str(run), "`darumeru score` computes it") from error
     except (OSError, ValueError, RecursionError) as error:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from darumeru.core.errors import UserError
-from darumeru.core.files import content_hash, json_line, write_atomically
+from darumeru.core.files import content_hash, json_line, parse_json, write_atomically
 from darumeru.core.shapes import check_shape
 from darumeru.runs.annotate import annotators_of
 from darumeru.runs.planned import Plan, PlannedTask
@@ -167,7 +166,7 @@ def read_plan(run: Path) -> list[StoredTask]:
     """The tasks of RUN/plan.json; UserError when it is missing or broken."""
     path = run / PLAN
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(path.read_text(encoding="utf-8"))
         return [_task(task) for task in document["tasks"]]
     except FileNotFoundError as error:
         raise UserError("is not the folder of a run: plan.json is missing", str(run)) from error
@@ -197,7 +196,7 @@ def read_questions(run: Path, task: StoredTask) -> list[StoredQuestion]:
 
 def _question(line: bytes, where: str) -> StoredQuestion:
     try:
-        values = json.loads(line)
+        values = parse_json(line)
         check_shape(values, _QUESTION)
         return StoredQuestion(**values)
     except (ValueError, TypeError, RecursionError) as error:

@@ -23,6 +23,7 @@ def example(name: str) -> Any:
     return module
 
 
+@pytest.mark.usefixtures("new_accelerate")
 def test_the_example_of_an_accelerate_loop(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -130,6 +130,7 @@ def test_a_model_computes_in_another_type_without_being_touched(dtype: str, tmp_
         assert torch.equal(here, hidden @ cast.lm_head.weight.float().T)
 
 
+@pytest.mark.usefixtures("new_accelerate")
 def test_the_type_of_a_model_that_accelerate_prepared(tmp_path: Path) -> None:
     from accelerate import Accelerator
 

@@ -62,14 +62,19 @@ def fake_modes() -> list[str]:
 
 @contextmanager
 def fake_server(seconds: int = 1800, megabytes: int = 40) -> Iterator[FakeServer]:
-    """The server while the context lasts."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1] - 1
-    command = [sys.executable, str(case("fake_server.py")), "--port", str(port)]
-    command += ["--seconds", str(seconds), "--megabytes", str(megabytes)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    """The server while the context lasts, on two ports in a row."""
+    for _ in range(20):
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1] - 1
+        command = [sys.executable, str(case("fake_server.py")), "--port", str(port)]
+        command += ["--seconds", str(seconds), "--megabytes", str(megabytes)]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        if child.stdout is not None and child.stdout.readline():
+            break
+        child.wait()  # the neighbouring port is taken
+    else:
+        raise AssertionError("fake_server.py starts on no port")
     try:
-        assert child.stdout is not None and child.stdout.readline()
         yield FakeServer(port)
     finally:
         child.kill()
