@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "extend_vocabulary": "lep_plugins.vocabulary.extend",
+    "extend_vocabulary": "lep_plugins.vocabulary.steps",
     "initialize_embeddings": "lep_plugins.initialization",
     "propagate": "lep_plugins.propagation",
 }

@@ -6,8 +6,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from darumeru.core.errors import UserError
@@ -180,24 +179,3 @@ class _Growth:
         if self.table.kind == "byte_level":
             return to_byte_level(raw)
         return raw.decode("utf-8").replace(" ", SPACE_MARK)
-
-
-def extend_vocabulary(
-    model: Path | str,
-    corpus: Sequence[Path | str],
-    size: int,
-    output: Path | str,
-    script: Script = "cyrillic",
-    min_frequency: int = 2,
-    say: Callable[[str], None] | None = None,
-) -> Path:
-    """Extend the tokenizer of the model folder `model` to `size` tokens and write the new tokenizer folder with its
-    vocabulary delta to `output`, which is returned.
-
-    corpus: text files (plain, JSONL, Parquet; also .xz, .gz). say: told what was made, and a size that was not reached.
-    UserError: see `extend`, `Corpus` and
-    `write_tokenizer`."""
-    from lep_plugins.vocabulary.steps import VocabExtend
-
-    step = VocabExtend(tuple(map(str, corpus)), size=size, script=script, min_frequency=min_frequency)
-    return step.make_tokenizer(model, Path(output), say=say)

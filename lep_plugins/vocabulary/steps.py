@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -189,3 +189,21 @@ class VocabMerge(_Scheme):
 
     def _unigram(self) -> Description:
         return open_model_tokenizer(self.pieces).description
+
+
+def extend_vocabulary(
+    model: Path | str,
+    corpus: Sequence[Path | str],
+    size: int,
+    output: Path | str,
+    script: Script = "cyrillic",
+    min_frequency: int = 2,
+    say: Callable[[str], None] | None = None,
+) -> Path:
+    """Extend the tokenizer of the model folder `model` to `size` tokens and write the new tokenizer folder with its
+    vocabulary delta to `output`, which is returned.
+
+    corpus: text files (plain, JSONL, Parquet; also .xz, .gz). say: told what was made, and a size that was not reached.
+    UserError: see `extend`, `Corpus` and `write_tokenizer`."""
+    step = VocabExtend(tuple(map(str, corpus)), size=size, script=script, min_frequency=min_frequency)
+    return step.make_tokenizer(model, Path(output), say=say)

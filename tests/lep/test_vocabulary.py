@@ -27,12 +27,13 @@ from lep_plugins.conversion import ConversionMatrix, Origin
 from lep_plugins.vocabulary.bpe import train_bpe
 from lep_plugins.vocabulary.corpus import Corpus
 from lep_plugins.vocabulary.description import Description
-from lep_plugins.vocabulary.extend import extend, extend_vocabulary
+from lep_plugins.vocabulary.extend import extend
 from lep_plugins.vocabulary.folder import load_auto_tokenizer, open_model_tokenizer, rows_for, write_tokenizer
 from lep_plugins.vocabulary.merge import merge, unfinished, words_of
 from lep_plugins.vocabulary.optimize import optimize
 from lep_plugins.vocabulary.prune import count_tokens, prune
 from lep_plugins.vocabulary.script import cyrillic_merge
+from lep_plugins.vocabulary.steps import extend_vocabulary
 from lep_plugins.vocabulary.trim import trim
 from lep_plugins.vocabulary.unigram import train_unigram
 from tests.lep.texts import ENGLISH, HELD_OUT, PROBES, RUSSIAN
