@@ -13,7 +13,7 @@ from typing import Any
 
 from darumeru.core.answer import Answer
 from darumeru.core.errors import RunFailed, UserError
-from darumeru.core.options import Effect, of_effect, plain
+from darumeru.core.options import Effect, declared, of_effect, plain
 from darumeru.core.secrets import redacted
 from darumeru.engines import free_arguments
 from darumeru.engines.protocol import Engine, EngineOptions
@@ -210,13 +210,14 @@ class Session:
         }
 
     def _free(self) -> dict[str, Any]:
-        """What this command said that changes nothing, for the manifest's list of sessions."""
+        """What this command said that changes nothing by itself, for the manifest's list of sessions: free options,
+        and where the material lies."""
         free = free_arguments(self.subject.engine)
         values = plain(self.config)
-        kept = set(dict(of_effect(self.config, Effect.NOTHING))) | {"include", "data", "model", "lora", "tokenizer"}
+        declarations = declared(type(self.config))
+        kept = [one.name for one in declarations if one.option.material or one.option.effect is Effect.NOTHING]
         arguments = {key: one for key, one in self.subject.options.extra.items() if key in free}
-        found = {name: value for name, value in values.items() if name in kept and name != "engine_args"}
-        return dict(redacted({**found, "engine_args": arguments}))
+        return dict(redacted({**{name: values[name] for name in kept}, "engine_args": arguments}))
 
 
 def _answers(config: AskConfig, subject: Subject) -> dict[str, Any]:
