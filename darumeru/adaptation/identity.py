@@ -22,7 +22,7 @@ def step_key(variant: Variant, parent: str, inputs: Mapping[str, str]) -> str:
             "step": step.name,
             "version": getattr(step, "version", 1),
             "parameters": {name: _content(value) for name, value in asdict(step).items()},
-            "seed": variant.node.seed,
+            "seed": variant.seed,
             "parent": parent,
             "inputs": dict(inputs),
         }

@@ -73,7 +73,7 @@ class Pipeline:
             on_first(lambda: stack.enter_context(locked(self.output)))
             try:
                 if is_first():
-                    write_atomically(self.output / "recipe.yaml", self.recipe.file.path.read_bytes())
+                    write_atomically(self.output / "recipe.yaml", self.recipe.file.text())
                 for name in self._used_models():
                     self._score_given(name)
                 for number, variant in enumerate(self.variants, 1):
@@ -201,7 +201,7 @@ class Pipeline:
         context = StepContext(
             output=job.folder.work,
             inputs={name: made.path for name, made in job.inputs.items()},
-            seed=job.variant.node.seed,
+            seed=job.variant.seed,
             say=self.reporter.say,
         )
         began = time.monotonic()

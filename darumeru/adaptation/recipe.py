@@ -15,7 +15,7 @@ from darumeru.runs.config import AskConfig, EngineConfig
 
 Select = Literal["best", "last", "all"]
 NODE_KEYS = ("name", "step", "from", "inputs", "with", "matrix", "select", "keep", "score", "seed")
-RECIPE_KEYS = ("name", "seed", "models", "data", "score", "steps")
+RECIPE_KEYS = ("name", "seed", "seeds", "models", "data", "score", "steps")
 _PLAIN = "letters, digits, `_`, `-` and `.`"
 
 
@@ -60,7 +60,8 @@ class Origin:
 
 @dataclass(frozen=True)
 class Node:
-    """One entry of `steps`. axes: matrix, name -> value -> extra parameters. place: index in the file."""
+    """One entry of `steps`. axes: matrix, name -> value -> extra parameters. seed: its own, None for the recipe's.
+    place: index in the file."""
 
     name: str
     step: str
@@ -71,18 +72,20 @@ class Node:
     select: Select
     keep: int | None
     score: bool | Literal["during"]
-    seed: int
+    seed: int | None
     place: int
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe whose names and references are right. models: name -> folder or Hub id. data: name -> files. nodes: in
-    an order in which each comes after those it needs."""
+    """A recipe whose names and references are right. seeds: everything is done for each of them; empty: once, with
+    `seed`. models: name -> folder or Hub id. data: name -> files. nodes: in an order in which each comes after those it
+    needs."""
 
     file: RecipeFile
     name: str
     seed: int
+    seeds: tuple[int, ...]
     models: Mapping[str, str]
     data: Mapping[str, tuple[str, ...]]
     score: ScoreConfig
@@ -101,16 +104,27 @@ def load_recipe(path: str | Path, overrides: Mapping[str, str] | None = None) ->
         raise file.error(f"`seed` must be a whole number, not {describe(seed)}", "seed")
     models = {name: _one(file, value, "models", name) for name, value in _section(file, "models").items()}
     data = {name: _files(file, value, "data", name) for name, value in _section(file, "data").items()}
-    nodes = _nodes(file, models, seed)
+    seeds = _seeds(file, file.values.get("seeds"))
+    nodes = _nodes(file, models)
     return Recipe(
         file=file,
         name=_name(file, file.values.get("name", file.path.stem), "name"),
         seed=seed,
+        seeds=seeds,
         models={name: _located(file, value) for name, value in models.items()},
         data=data,
         score=_score(file, models),
         nodes=_ordered(file, nodes),
     )
+
+
+def _seeds(file: RecipeFile, value: Any) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    whole = isinstance(value, list) and all(isinstance(one, int) and not isinstance(one, bool) for one in value)
+    if not whole or not value or len(set(value)) < len(value):
+        raise file.error(f"`seeds` must be a list of different whole numbers, not {describe(value)}", "seeds")
+    return tuple(value)
 
 
 def _section(file: RecipeFile, name: str) -> dict[str, Any]:
@@ -202,14 +216,14 @@ def _check_asked(file: RecipeFile, config: ScoreConfig) -> None:
         raise file.error(error.what, "score", key, mend=error.mend, near=error.near) from error
 
 
-def _nodes(file: RecipeFile, models: Mapping[str, str], seed: int) -> list[Node]:
+def _nodes(file: RecipeFile, models: Mapping[str, str]) -> list[Node]:
     values = file.values.get("steps")
     if not isinstance(values, list) or not values:
         raise file.error("`steps` must be a list of steps", "steps")
     nodes: dict[str, Node] = {}
     for place, one in enumerate(values):
         file.check_keys(one, NODE_KEYS, "a step", "steps", place)
-        node = _node(file, one, place, seed)
+        node = _node(file, one, place)
         if node.name in nodes or node.name in models:
             raise file.error(f"the name `{node.name}` is given twice", "steps", place, "name")
         nodes[node.name] = node
@@ -223,7 +237,7 @@ def _nodes(file: RecipeFile, models: Mapping[str, str], seed: int) -> list[Node]
     return list(nodes.values())
 
 
-def _node(file: RecipeFile, values: dict[str, Any], place: int, seed: int) -> Node:
+def _node(file: RecipeFile, values: dict[str, Any], place: int) -> Node:
     at = ("steps", place)
     for needed in ("name", "step"):
         if needed not in values:
@@ -244,8 +258,8 @@ def _node(file: RecipeFile, values: dict[str, Any], place: int, seed: int) -> No
         raise file.error(f"`score` of a step must be true, false or during, not {describe(score)}", *at, "score")
     if score is False and (select == "best" or keep is not None):
         raise file.error("`select: best` and `keep` need scores, and this step has `score: false`", *at, "score")
-    own_seed = values.get("seed", seed)
-    if not isinstance(own_seed, int) or isinstance(own_seed, bool):
+    own_seed = values.get("seed")
+    if own_seed is not None and (not isinstance(own_seed, int) or isinstance(own_seed, bool)):
         raise file.error(f"`seed` must be a whole number, not {describe(own_seed)}", *at, "seed")
     return Node(
         name=name,

@@ -15,6 +15,7 @@ from darumeru.core.fields import checked_fields
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w.-]*)\}")
 DATA = "data."
+SEED = "seed"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Ref:
 @dataclass(frozen=True)
 class Variant:
     """One node under one combination of axes. name: unique. step: the step object. source: None where the step makes
-    a model from nothing. inputs: by the name that the step knows them by."""
+    a model from nothing. inputs: by the name that the step knows them by. seed: the node's own, else that of the axis
+    `seed`, which a recipe with `seeds` has, else the recipe's."""
 
     name: str
     node: Node
@@ -43,6 +45,7 @@ class Variant:
     step: Any
     source: Ref | None
     inputs: Mapping[str, Ref]
+    seed: int
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -60,7 +63,16 @@ def expand(recipe: Recipe) -> tuple[Variant, ...]:
         names = [variant.name for variants in done.values() for variant in variants]
         if len(set(names)) < len(names) or set(names) & set(recipe.models):
             raise recipe.file.error(f"the variants of `{node.name}` have names that others have", *_at(node))
-    return tuple(variant for variants in done.values() for variant in variants)
+    return _by_seed(recipe, [variant for variants in done.values() for variant in variants])
+
+
+def _by_seed(recipe: Recipe, variants: list[Variant]) -> tuple[Variant, ...]:
+    """All of the first seed before the second's, so that a run that is stopped has whole seeds."""
+    places: dict[str, int] = {}
+    for variant in variants:
+        own = recipe.seeds.index(variant.axes[SEED]) if recipe.seeds and SEED in variant.axes else -1
+        places[variant.name] = max([own, *(places[name] for name in variant.needs)])
+    return tuple(sorted(variants, key=lambda variant: places[variant.name]))
 
 
 def makes_models(step: type) -> bool:
@@ -79,13 +91,23 @@ def _variants(recipe: Recipe, node: Node, done: Mapping[str, list[Variant]]) -> 
         if clash:
             what = f"the axis `{min(clash)}` is one of the step it comes from already"
             raise recipe.file.error(what, *_at(node, "matrix", min(clash)))
-        for own in product(*node.axes.values()):
-            axes = {**inherited, **dict(zip(node.axes, own, strict=True))}
+        all_axes = {**node.axes, **_seed_axis(recipe, node, inherited)}
+        for own in product(*all_axes.values()):
+            axes = {**inherited, **dict(zip(all_axes, own, strict=True))}
             extra: dict[str, Any] = {}
-            for axis, value in zip(node.axes, own, strict=True):
-                extra |= node.axes[axis][value]
+            for axis, value in zip(all_axes, own, strict=True):
+                extra |= all_axes[axis][value]
             found.append(_variant(recipe, node, axes, extra, source, done))
     return found
+
+
+def _seed_axis(recipe: Recipe, node: Node, inherited: Mapping[str, Any]) -> dict[str, dict[Any, dict[str, Any]]]:
+    """The axis of the recipe's `seeds`, for a node that neither has a seed of its own nor comes from one with it."""
+    if recipe.seeds and SEED in node.axes:
+        raise recipe.file.error("`seeds` makes the axis `seed` already", *_at(node, "matrix", SEED))
+    if node.seed is not None or SEED in inherited:
+        return {}
+    return {SEED: {seed: {} for seed in recipe.seeds}} if recipe.seeds else {}
 
 
 def _sources(
@@ -101,12 +123,16 @@ def _sources(
             return [({}, Ref(model=name))]
         return [(variant.axes, Ref(variants=(variant.name,))) for variant in done[name]]
     groups: dict[tuple[Any, ...], list[Variant]] = {}
-    for variant in (one for name in source.names for one in done.get(name, ())):
-        for axis in source.per:
+    every = [one for name in source.names for one in done.get(name, ())]
+    # The best of one seed: what is done for each seed never mixes them.
+    seeded = bool(recipe.seeds and every and all(SEED in one.axes for one in every))
+    per = (*source.per, SEED) if seeded and SEED not in source.per else source.per
+    for variant in every:
+        for axis in per:
             if axis not in variant.axes:
                 what = f"`{variant.node.name}` has no axis `{axis}`"
                 raise recipe.file.error(what, *_at(node, "from", "per"), near=near_names(axis, variant.axes))
-        groups.setdefault(tuple(variant.axes[axis] for axis in source.per), []).append(variant)
+        groups.setdefault(tuple(variant.axes[axis] for axis in per), []).append(variant)
     _need_scores(recipe, node, [one for group in groups.values() for one in group], source, "from")
     models = tuple(name for name in source.names if name in recipe.models)
     said = str(source)
@@ -114,7 +140,7 @@ def _sources(
         return [({}, Ref(models=models, best=True, said=said))]
     return [
         (
-            dict(zip(source.per, key, strict=True)),
+            dict(zip(per, key, strict=True)),
             Ref(variants=tuple(variant.name for variant in group), models=models, best=True, said=said),
         )
         for key, group in groups.items()
@@ -156,13 +182,18 @@ def _variant(
         what = f"{error.where}: {error.what}" if error.where else error.what
         raise recipe.file.error(what, *_at(node, "with"), mend=error.mend, near=error.near) from error
     return Variant(
-        name="-".join((node.name, *(str(value) for value in axes.values()))),
+        name="-".join((node.name, *(_label(recipe, axis, value) for axis, value in axes.items()))),
         node=node,
         axes=axes,
         step=made,
         source=source,
         inputs={key: _input(recipe, node, key, one, axes, done) for key, one in node.inputs.items()},
+        seed=node.seed if node.seed is not None else axes[SEED] if recipe.seeds and SEED in axes else recipe.seed,
     )
+
+
+def _label(recipe: Recipe, axis: str, value: Any) -> str:
+    return f"{SEED}{value}" if recipe.seeds and axis == SEED else str(value)
 
 
 def _input(

@@ -31,7 +31,9 @@ def adapt(
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="KEY=VALUE over the file: seed, score.limit, data.NAME, models.NAME, STEP.PARAM."),
+        typer.Option(
+            "--set", help="KEY=VALUE over the file: seeds, score.limit, data.NAME, STEP.PARAM, STEP.matrix.AXIS."
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print the plan: sizes, and what is already done.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -18,26 +18,32 @@ from darumeru.models.fingerprints import fingerprint
 from darumeru.models.model_folder import load_model, save_model
 from darumeru.prompts.builder import load_tokenizer
 from lep_plugins.training.packing import PackedCorpus, pack
-from lep_plugins.training.trained_parameters import Trained, check_trained, choose
+from lep_plugins.training.trained_parameters import Trained, check_trained, choose, embeddings
 from lep_plugins.training.training_loop import Batch, LoopSettings, TrainingLoop
 from lep_plugins.vocabulary.corpus import Corpus
 
 
 @dataclass(frozen=True)
 class Pretrain:
-    """corpus: text files, read in order; field: of JSON lines and Parquet. trained: "embeddings" (the paper), "edges",
-    "lora" or "full" (trained_parameters.py); lora_rank, lora_alpha: for "lora". block: tokens of a block; batch_size:
-    blocks of an optimizer step, micro_batch of them at a time. max_steps: end before `epochs` are over.
-    mask_documents: no attention across the documents of a block. embedding_decay: 0, because rows that no text touches
-    would only shrink. evaluate_every: steps between candidates; save_every: between whole states. The defaults are
-    those of the paper for LLaMA-3-8B."""
+    """corpus: text files, read in order; field: of JSON lines and Parquet; share: of the documents, drawn with the
+    seed. mixed: text files (another language) from which `mixed_share` of all blocks come. trained: "embeddings" (the
+    paper), "edges", "lora" or "full" (trained_parameters.py); lora_rank, lora_alpha: for "lora". new_rows_rate: times
+    the learning rate for rows of tokens that the model before the change of vocabulary had not. block: tokens of a
+    block; batch_size: blocks of an optimizer step, micro_batch of them at a time. max_steps: end before `epochs` are
+    over. mask_documents: no attention across the documents of a block. embedding_decay: 0, because rows that no text
+    touches would only shrink. evaluate_every: steps between candidates; save_every: between whole states. The defaults
+    are those of the paper for LLaMA-3-8B."""
 
     corpus: tuple[str, ...] = ()
     field: str = "text"
+    share: float = 1.0
+    mixed: tuple[str, ...] = ()
+    mixed_share: float = 0.1
     trained: Trained = "embeddings"
     lora_rank: int = 8
     lora_alpha: float = 16.0
     learning_rate: float = 2e-4
+    new_rows_rate: float = 1.0
     weight_decay: float = 0.1
     embedding_decay: float = 0.0
     warmup_steps: int = 100
@@ -57,9 +63,15 @@ class Pretrain:
 
     def check(self, model: Path) -> None:
         """UserError for settings that cannot be meant, before anything heavy."""
-        Corpus.of(self.corpus, self.field)
+        Corpus.of(self.corpus, self.field, self.share)
         check_trained(self.trained)
-        for name in ("learning_rate", "batch_size", "micro_batch", "block", "epochs", "save_every"):
+        if self.mixed:
+            Corpus.of(self.mixed, self.field, self.share)
+            if not 0 < self.mixed_share < 1:
+                raise UserError(f"mixed_share must be between 0 and 1, not {self.mixed_share}", self.name)
+        if self.new_rows_rate != 1:
+            new_rows(model)
+        for name in ("learning_rate", "new_rows_rate", "batch_size", "micro_batch", "block", "epochs", "save_every"):
             if getattr(self, name) <= 0:
                 raise UserError(f"{name} must be above 0, not {getattr(self, name)}", self.name)
         from darumeru.models.model_files import find_model
@@ -76,19 +88,26 @@ class Pretrain:
         self.check(candidate.path)
         torch.manual_seed(context.seed)
         # By content: files and store may be touched, moved or copied between a stop and going on.
-        model_hash, corpus_hashes = fingerprint(candidate.path), [fingerprint(Path(path)) for path in self.corpus]
-        key = content_hash([model_hash, corpus_hashes, self.field, self.block])
+        model_hash = fingerprint(candidate.path)
+        hashes = {name: [fingerprint(Path(path)) for path in getattr(self, name)] for name in ("corpus", "mixed")}
+        drawn = [self.share, context.seed] if self.share < 1 else []
         # Without `cpu` accelerate takes each process without an accelerator for the only one.
         with PartialState(cpu=not torch.accelerator.is_available()).main_process_first():
             tokenizer = load_tokenizer(str(candidate.path))
-            texts = Corpus.of(self.corpus, self.field).texts
-            packed = pack(texts, tokenizer, self.block, context.output / "packed", key, context.say)
+            packs = []
+            for name in ("corpus", "mixed") if self.mixed else ("corpus",):
+                key = content_hash([model_hash, hashes[name], self.field, self.block, *drawn])
+                texts = Corpus.of(getattr(self, name), self.field, self.share, context.seed).texts
+                folder = context.output / ("packed" if name == "corpus" else name)
+                packs.append(pack(texts, tokenizer, self.block, folder, key, context.say))
+        packed = packs[0]
         settings = self.settings(packed)
         model = choose(load_model(candidate.path, self.dtype), self.trained, self.lora_rank, self.lora_alpha)
-        batches = partial(self.batches, packed, context.seed)
-        job = asdict(self) | {"corpus": corpus_hashes, "model": model_hash, "seed": context.seed}
-        loop = TrainingLoop(model, batches, settings, context.output, job, context.say)
-        parameters = asdict(self) | {"corpus": list(self.corpus)}
+        batches = partial(self.batches, packs, context.seed)
+        job = asdict(self) | hashes | {"model": model_hash, "seed": context.seed}
+        rates = self._row_rates(model, candidate.path)
+        loop = TrainingLoop(model, batches, settings, context.output, job, context.say, row_rates=rates)
+        parameters = asdict(self) | {"corpus": list(self.corpus), "mixed": list(self.mixed)}
         for step in loop.run():
             folder = context.output / f"step-{step:06d}"
             if loop.accelerator.is_main_process:
@@ -98,8 +117,9 @@ class Pretrain:
             yield Candidate(folder, self.name, parameters, parents, step, f"{self.name}-{self.trained}-{step}")
 
     def settings(self, packed: PackedCorpus) -> LoopSettings:
-        """How long and how fast."""
-        steps = self.epochs * packed.count // self.batch_size
+        """How long and how fast; an epoch is one of the corpus, whatever is mixed in."""
+        share = 1 - self.mixed_share if self.mixed else 1.0
+        steps = int(self.epochs * packed.count / share) // self.batch_size
         if steps == 0 and self.max_steps is None:
             have, mend = f"{packed.count} blocks, {self.epochs} epochs", "more text, or a smaller batch_size"
             raise UserError(f"the corpus ({have}) does not fill one batch of {self.batch_size}", "pretrain", mend)
@@ -115,15 +135,30 @@ class Pretrain:
             evaluate_every=self.evaluate_every,
         )
 
-    def batches(self, packed: PackedCorpus, seed: int, step: int) -> list[Batch]:
-        """The micro-batches of a step: a seeded permutation of all blocks, another one each epoch."""
-        places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        epochs = {int(epoch): _order(seed, int(epoch), packed.count) for epoch in np.unique(places // packed.count)}
-        chosen = np.array([epochs[int(place // packed.count)][place % packed.count] for place in places])
+    def batches(self, packs: Sequence[PackedCorpus], seed: int, step: int) -> list[Batch]:
+        """The micro-batches of a step: of the corpus a seeded permutation of all blocks, another one each epoch; every
+        (1 / mixed_share)-th block is one of the second pack, if there is one."""
+        places = range(step * self.batch_size, (step + 1) * self.batch_size)
+        share = self.mixed_share if len(packs) > 1 else 0.0
+        blocks = []
+        for place in places:
+            before, after = int(place * share), int((place + 1) * share)
+            pack, number = (packs[1], before) if after > before else (packs[0], place - before)
+            epoch, place_in_epoch = divmod(number, pack.count)
+            blocks.append(pack.blocks(_order(seed, epoch, pack.count)[place_in_epoch : place_in_epoch + 1]))
+        ids = np.concatenate(blocks)
         return [
-            self._batch(packed, packed.blocks(chosen[start : start + self.micro_batch]))
-            for start in range(0, len(chosen), self.micro_batch)
+            self._batch(packs[0], ids[start : start + self.micro_batch])
+            for start in range(0, len(ids), self.micro_batch)
         ]
+
+    def _row_rates(self, model: Any, folder: Path) -> dict[int, torch.Tensor]:
+        """Parameter -> rate of each of its rows [V, 1], for matrices over the vocabulary."""
+        if self.new_rows_rate == 1:
+            return {}
+        rates = torch.ones(len(model.get_input_embeddings().weight), 1)
+        rates[torch.from_numpy(new_rows(folder))] = self.new_rows_rate
+        return {id(weight): rates.to(weight.device) for weight in embeddings(model)}
 
     def _batch(self, packed: PackedCorpus, ids: Any) -> Batch:
         batch = {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(ids)}
@@ -135,6 +170,16 @@ class Pretrain:
         return batch
 
 
-@lru_cache(maxsize=2)
+def new_rows(model: Path) -> Any:
+    """Ids whose rows are no old row, as the step that changed the vocabulary wrote it down. UserError: none did."""
+    from lep_plugins.conversion import MATRIX_FILE, ConversionMatrix, Origin
+
+    if not (model / MATRIX_FILE).is_file():
+        mend = "new_rows_rate is for a model that a vocabulary step made"
+        raise UserError("nothing says which of the model's tokens are new", str(model), mend)
+    return ConversionMatrix.load(model).ids(Origin.MEAN, Origin.NEW)
+
+
+@lru_cache(maxsize=8)
 def _order(seed: int, epoch: int, count: int) -> Any:
     return np.random.default_rng((seed, epoch)).permutation(count)

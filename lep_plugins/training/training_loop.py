@@ -58,6 +58,8 @@ class TrainingLoop:
 
     folder: state.pt (masters, optimizer, random state) and losses.jsonl (one line a step). job: what the training
     depends on; a folder of another job is refused. on_step: called with the steps done and the model after each step.
+    row_rates: id of a parameter -> what its rows' updates are multiplied with [rows, 1], as if each row had a learning
+    rate of its own.
     The loss is the mean over all learnt tokens of a step. Ranks add their gradients once a step, in float32.
     """
 
@@ -70,6 +72,7 @@ class TrainingLoop:
         job: Mapping[str, Any],
         say: Callable[[str], None] = print,
         on_step: Callable[[int, Any], None] | None = None,
+        row_rates: Mapping[int, torch.Tensor] | None = None,
     ) -> None:
         from accelerate import Accelerator
 
@@ -79,6 +82,11 @@ class TrainingLoop:
         self.accelerator = Accelerator(cpu=not torch.accelerator.is_available())
         self.model = model.to(self.accelerator.device)
         self.masters = Masters(model)
+        self.row_rates = {
+            self.masters.masters[name]: row_rates[id(parameter)]
+            for name, parameter in self.masters.parameters.items()
+            if row_rates and id(parameter) in row_rates
+        }
         groups = self.masters.groups(model, settings.decay, settings.embedding_decay)
         fused = all(one.device.type in ("cpu", "cuda") for one in self.masters.masters.values())
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, fused=fused)
@@ -128,7 +136,11 @@ class TrainingLoop:
             raise RunFailed(f"{what}; a lower learning rate may mend that")
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.rate(self.step)
+        before = {master: master.detach().clone() for master in self.row_rates}
         self.optimizer.step()
+        with torch.no_grad():
+            for master, rates in self.row_rates.items():
+                master.copy_(torch.lerp(before[master], master, rates))
         self.optimizer.zero_grad(set_to_none=True)
         self.masters.publish()
         return float(total)

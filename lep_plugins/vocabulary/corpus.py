@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
+import numpy as np
+
 from darumeru.core.errors import UserError
 
 Normalization = Literal["NFC", "NFKC"]
@@ -27,14 +29,19 @@ class Corpus:
 
     paths: files; a name that ends in .jsonl or .json is JSON lines, .parquet is Parquet, all else is plain text;
     .xz and .gz are unpacked while reading. field: the text field of JSON lines and the text column of Parquet.
+    share: of the documents, above 0 and at most 1, drawn with `seed`.
     """
 
     paths: tuple[Path, ...]
     field: str = "text"
+    share: float = 1.0
+    seed: int = 0
 
     @classmethod
-    def of(cls, paths: Sequence[str | Path], field: str = "text") -> Corpus:
-        """Check that there is a corpus. UserError: no files, a file that is missing or has no bytes."""
+    def of(cls, paths: Sequence[str | Path], field: str = "text", share: float = 1.0, seed: int = 0) -> Corpus:
+        """Check that there is a corpus. UserError: no files, a file that is missing or has no bytes, no share."""
+        if not 0 < share <= 1:
+            raise UserError(f"`share` of a corpus must be above 0 and at most 1, not {share}")
         if not paths:
             raise UserError("no corpus", mend="name one or more files")
         files = tuple(Path(path) for path in paths)
@@ -43,7 +50,7 @@ class Corpus:
                 raise UserError("no such corpus file", where=str(file))
             if file.stat().st_size == 0:
                 raise UserError("the corpus file is empty", where=str(file))
-        return cls(files, field)
+        return cls(files, field, share, seed)
 
     @property
     def size(self) -> int:
@@ -55,11 +62,14 @@ class Corpus:
         kept, so that newline runs and indentation can be learnt). Composed ("й" is one character) by default.
 
         UserError, naming the file: not UTF-8, broken compression, broken JSON or Parquet, no text field, no text."""
+        random = np.random.default_rng(self.seed)
         for path in self.paths:
             anything = False
             for text in _read(path, self.field, advance or (lambda count: None)):
                 if text and not text.isspace():
                     anything = True
+                    if self.share < 1 and random.random() >= self.share:
+                        continue
                     yield unicodedata.normalize(normalization, text)
             if not anything:
                 raise UserError("the corpus file holds no text", where=str(path))

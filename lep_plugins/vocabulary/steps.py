@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from darumeru.adaptation.protocols import Candidate, StepContext
+from darumeru.core.errors import UserError
 from lep_plugins.vocabulary.bpe import COVERAGE, Texts, train_bpe
 from lep_plugins.vocabulary.corpus import Corpus, Normalization
 from lep_plugins.vocabulary.description import Description
@@ -28,11 +29,13 @@ def _no_texts(normalization: Normalization = "NFC") -> Iterable[str]:
 
 @dataclass(frozen=True)
 class _Scheme:
-    """corpus: text files. method: how rows of new tokens are initialized. field: of JSON lines and Parquet."""
+    """corpus: text files. method: how rows of new tokens are initialized. field: of JSON lines and Parquet. share: of
+    the documents, drawn at random (always the same ones)."""
 
     corpus: tuple[str, ...] = ()
     method: str = "mean"
     field: str = "text"
+    share: float = 1.0
 
     name = "vocab"
     reads_text = True
@@ -58,7 +61,7 @@ class _Scheme:
         from darumeru.models.checkpoint_output import check_output
 
         check_output(output)
-        opened = texts or (Corpus.of(self.corpus, self.field).texts if self.reads_text else _no_texts)
+        opened = texts or (Corpus.of(self.corpus, self.field, self.share).texts if self.reads_text else _no_texts)
         source = open_model_tokenizer(model)
         new = self.describe(source.description, opened)
         if say is not None:
@@ -189,6 +192,36 @@ class VocabMerge(_Scheme):
 
     def _unigram(self) -> Description:
         return open_model_tokenizer(self.pieces).description
+
+
+@dataclass(frozen=True)
+class VocabOf:
+    """The vocabulary of another model, the step's input `tokenizer`, with rows by `method` (corpus: for methods that
+    learn from text)."""
+
+    method: str = "mean"
+    corpus: tuple[str, ...] = ()
+
+    name = "vocab_of"
+
+    def run(self, context: StepContext, candidate: Candidate) -> Iterator[Candidate]:
+        """Yield one model: `candidate` with that tokenizer and initialized embeddings."""
+        from lep_plugins.initialization import initialize_embeddings
+
+        tokenizer = context.inputs.get("tokenizer")
+        if tokenizer is None:
+            raise UserError("no model whose tokenizer to take", self.name, "add `tokenizer: MODEL` to its inputs")
+        model = initialize_embeddings(
+            candidate.path,
+            tokenizer,
+            context.output / "model",
+            self.method,
+            self.corpus,
+            context.seed,
+            say=context.say,
+        )
+        parents = (candidate.label or str(candidate.path),)
+        yield Candidate(model, self.name, asdict(self) | {"corpus": list(self.corpus)}, parents)
 
 
 def extend_vocabulary(

@@ -94,8 +94,11 @@ def test_the_projects_recipes_are_right(
 
 
 def _fill(recipe: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small files where the recipe's environment variables point."""
-    for variable, rest in set(re.findall(r"\$\{(\w+)\}([\w./-]*)", recipe.read_text(encoding="utf-8"))):
+    """Small files where the recipe's environment variables point, and those of a recipe that it extends."""
+    text = recipe.read_text(encoding="utf-8")
+    if extended := re.search(r"^extends: (.*)$", text, re.MULTILINE):
+        text = (recipe.parent / extended[1]).read_text(encoding="utf-8")
+    for variable, rest in set(re.findall(r"\$\{(\w+)\}([\w./-]*)", text)):
         monkeypatch.setenv(variable, str(folder / variable))
         path = folder / f"{variable}{rest}"
         path.parent.mkdir(parents=True, exist_ok=True)

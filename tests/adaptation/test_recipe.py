@@ -181,7 +181,7 @@ def test_settings_of_the_command_line_go_over_the_file(kitchen: Path) -> None:
     path = write_recipe(kitchen, "set", GOOD)
     recipe = load_recipe(path, {"a.count": "3", "score.limit": "2", "seed": "7", "models.base": "chat"})
     (variant,) = expand(recipe)
-    assert (variant.step.count, recipe.score.limit, variant.node.seed) == (3, 2, 7)
+    assert (variant.step.count, recipe.score.limit, variant.seed) == (3, 2, 7)
     assert recipe.models["base"] == str((kitchen / "chat").resolve())
     with pytest.raises(UserError, match="nothing is called `aa`; did you mean a"):
         load_recipe(path, {"aa.count": "3"})
@@ -269,3 +269,58 @@ def test_an_axis_may_have_points_that_are_numbers(kitchen: Path) -> None:
     assert [(one.step.scale, one.step.count, one.step.broken) for one in variants] == [
         (0.001, 1, ()), (0.001, 2, (1,)), (0.5, 1, ()), (0.5, 2, (1,)),
     ]  # fmt: skip
+
+
+SEEDED = """
+  - {name: words, step: noise, from: base, seed: 0}
+  - {name: tuned, step: noise, from: chat}
+  - {name: donor, step: noise, from: words, matrix: {scheme: [a, b]}}
+  - {name: moved, step: lep, from: donor, inputs: {base: base, target: tuned}}
+  - {name: last, step: noise, from: {best: moved}}
+"""
+
+
+def test_a_recipe_is_carried_out_whole_for_each_of_its_seeds(kitchen: Path) -> None:
+    path = write_recipe(kitchen, "seeds", SEEDED, more="seeds: [4, 7]\n")
+    variants = expand(load_recipe(path))
+    names = [variant.name for variant in variants]
+    of_seed = ["tuned", "donor-a", "donor-b", "moved-a", "moved-b", "last"]
+    first, second = ([f"{name}-seed{seed}" for name in of_seed] for seed in (4, 7))
+    assert names[0] == "words", "a step with a seed of its own is done once"
+    assert sorted(names[1:7]) == sorted(first) and sorted(names[7:]) == sorted(second)
+    by_name = {variant.name: variant for variant in variants}
+    assert [by_name[name].seed for name in ("words", "donor-a-seed4", "last-seed7")] == [0, 4, 7]
+    assert by_name["moved-b-seed7"].inputs["target"] == Ref(variants=("tuned-seed7",))
+    assert by_name["last-seed7"].needs == ("moved-a-seed7", "moved-b-seed7")
+    assert len(expand(load_recipe(path, {"seeds": "[4]", "donor.matrix.scheme": "[b]"}))) == 5
+    for seeds in ("[1, 1]", "[]", "3", "[true]"):
+        with pytest.raises(UserError, match=r"`seeds` must be a list of different whole numbers"):
+            load_recipe(path, {"seeds": seeds})
+
+
+def test_a_recipe_may_extend_another(kitchen: Path, tmp_path: Path) -> None:
+    base = write_recipe(kitchen, "long", GOOD)
+    short = kitchen / "short.yaml"
+    short.write_text("extends: long.yaml\nset:\n  a.count: 3\n  score.limit: 2\n")
+    recipe = load_recipe(short, {"score.limit": "1"})
+    (variant,) = expand(recipe)
+    assert (recipe.name, variant.step.count, recipe.score.limit) == ("short", 3, 1)
+    (tmp_path / "written.yaml").write_bytes(recipe.file.text())
+    written = load_recipe(tmp_path / "written.yaml", {"models.base": "x", "data.corpus": str(kitchen / "corpus.txt"),
+                                                      "score.data": "bundled"})  # fmt: skip
+    assert expand(written)[0].step.count == 3 and written.score.limit == 1, (
+        "the settings are in the recipe that is kept"
+    )
+    assert load_recipe(base).file.text() == base.read_bytes()
+    for text, line, said in (
+        ("extends: long.yaml\nset:\n  b.count: 3\n", 3, "nothing is called `b`"),
+        ("extends: long.yaml\nsteps: []\n", 2, "unknown key `steps` in a recipe that extends"),
+        ("extends: short.yaml\n", 1, "short.yaml extends another recipe itself"),
+        ("extends: [long.yaml]\n", 1, "`extends` must be a recipe"),
+        ("extends: long.yaml\nset: [1]\n", 2, "`set` must be a mapping"),
+    ):
+        other = kitchen / "other.yaml"
+        other.write_text(text)
+        with pytest.raises(UserError, match=said) as error:
+            load_recipe(other)
+        assert error.value.where == f"{other}:{line}"

@@ -9,6 +9,7 @@ import pytest
 
 from darumeru.core.errors import UserError
 from darumeru.tasks.fetching import fetch_tasks
+from darumeru.tasks.formats import standard
 from darumeru.tasks.records import load_split
 from darumeru.tasks.registry import load_registry
 from darumeru.tasks.spec import RecordSource, TaskSpec
@@ -124,6 +125,16 @@ def test_fetch_writes_the_layout_that_run_reads(tmp_path: Path, monkeypatch: pyt
     assert set(listed["files"]) == {"hub_repository/parus/test.jsonl", "hub_repository/parus/prompt.jsonl"}
     assert len(load_split(spec.source, "test", str(tmp_path / "data")).records) == 3
     assert list(fetch_tasks([spec], tmp_path / "data")) == []
+
+
+def test_a_copy_task_may_leave_long_texts_out() -> None:
+    """Bundled cp_sent_ru has 24 sentences; 19 have at most 112 characters (counted with len)."""
+    small = Path(__file__).parents[2] / "recipes" / "small" / "tasks"
+    registry = load_registry(include=(str(small),))
+    for name, count in (("small/copy_ru", 19), ("darumeru/cp_sent_ru", 24)):
+        (spec,) = registry.select([name])
+        records = load_split(spec.source, "test", "bundled").records
+        assert len(standard.FORMAT.samples(spec, records, (), 0)) == count
 
 
 MESSAGES = [{"role": "user", "content": "{text}"}]

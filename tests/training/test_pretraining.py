@@ -252,3 +252,74 @@ def test_a_loss_that_is_no_number_ends_training_and_keeps_the_last_state(corpus:
     with pytest.raises(RunFailed, match="the loss is"):
         run(model, corpus, tmp_path / "out", learning_rate=1e30, save_every=1, trained="full", warmup_steps=1)
     assert (tmp_path / "out" / "state.pt").is_file()
+
+
+def test_every_tenth_block_is_of_the_second_corpus(corpus: Path, tmp_path: Path) -> None:
+    """mixed_share 0.25 of 8 steps x 4 blocks: 8 blocks, evenly spread, each once before any comes again."""
+    from lep_plugins.training.packing import PackedCorpus
+
+    other = tmp_path / "english.txt"
+    other.write_text("\n\n".join("second " * 40 for _ in range(8)), encoding="utf-8")
+    model = make_model(tmp_path / "model", hidden=32)
+    seen: list[np.ndarray[Any, Any]] = []
+    packs: list[PackedCorpus] = []
+
+    def batches(self: Pretrain, given: Any, seed: int, step: int) -> Any:
+        packs[:] = given
+        made = original(self, given, seed, step)
+        seen.extend(batch["input_ids"].numpy() for batch in made)
+        return made
+
+    original = Pretrain.batches
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pretrain, "batches", batches)
+        run(model, corpus, tmp_path / "out", mixed=(str(other),), mixed_share=0.25, max_steps=8)
+    rows = np.concatenate(seen)
+    second = {tuple(row) for row in packs[1].blocks(np.arange(packs[1].count))}
+    of_second = [place for place, row in enumerate(rows) if tuple(row) in second]
+    assert of_second == list(range(3, 32, 4))
+    assert len({tuple(rows[place]) for place in of_second[: packs[1].count]}) == min(8, len(second))
+    with pytest.raises(UserError, match="mixed_share must be between 0 and 1"):
+        run(model, corpus, tmp_path / "wrong", mixed=(str(other),), mixed_share=1.0)
+
+
+def test_a_share_of_the_corpus_is_drawn_with_the_seed(corpus: Path) -> None:
+    from lep_plugins.vocabulary.corpus import Corpus
+
+    lines = corpus.with_suffix(".jsonl")
+    lines.write_text("".join(json.dumps({"text": f"text {number}"}) + "\n" for number in range(1000)))
+    drawn = [list(Corpus.of([lines], share=0.2, seed=seed).texts()) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert 150 < len(drawn[0]) < 250 and set(drawn[0]) <= {f"text {number}" for number in range(1000)}
+    with pytest.raises(UserError, match="`share` of a corpus"):
+        Corpus.of([lines], share=0.0)
+
+
+def test_new_rows_have_a_rate_of_their_own(corpus: Path, tmp_path: Path) -> None:
+    """One AdamW step moves each row by lr x (a function of the gradient alone): k times the rate moves it k times as
+    far; without clipping the first step is the same in all else."""
+    import torch
+
+    from lep_plugins.training.pretraining import new_rows
+    from lep_plugins.vocabulary.steps import VocabExtend
+
+    base = make_model(tmp_path / "base", hidden=32)
+    step = VocabExtend((str(corpus),), size=len_of(base) + 40)
+    (extended,) = step.run(StepContext(tmp_path / "vocab", say=lambda text: None), Candidate(base))
+    moved = []
+    for rate in (1.0, 3.0):
+        (candidate,) = run(extended.path, corpus, tmp_path / f"out-{rate}", max_steps=1, new_rows_rate=rate,
+                           dtype="float32")  # fmt: skip
+        name = "model.embed_tokens.weight"
+        moved.append(weights(candidate.path)[name].float() - weights(extended.path)[name].float())
+    new = torch.zeros(len(moved[0]), dtype=torch.bool)
+    new[torch.from_numpy(new_rows(extended.path))] = True
+    assert int(new.sum()) >= 40 and moved[0][new].abs().max() > 0
+    torch.testing.assert_close(moved[1][~new], moved[0][~new], rtol=0, atol=1e-7)
+    torch.testing.assert_close(moved[1][new], 3 * moved[0][new], rtol=1e-4, atol=1e-6)
+    with pytest.raises(UserError, match="nothing says which of the model's tokens are new"):
+        run(base, corpus, tmp_path / "wrong", new_rows_rate=2.0)
+
+
+def len_of(model: Path) -> int:
+    return int(json.loads((model / "config.json").read_text())["vocab_size"])

@@ -19,15 +19,18 @@ class Options(FormatOptions):
     """target: "label" (a choice), "label_first" (a text that begins with one), "text", "segments" (MultiQ: list of
     objects with `segment`) or "reference" (inputs.text, for copying); default: "label" for choices, else "text". swap:
     two fields that are exchanged in a second sample, with the label. cluster: the meta field whose equal values belong
-    together."""
+    together. longest: characters of inputs.text; records with more are left out."""
 
     target: Literal["label", "label_first", "text", "segments", "reference"] | None = None
     swap: tuple[str, str] | None = None
     cluster: str | None = None
+    longest: int | None = None
 
 
 def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wanted: int) -> list[Sample]:
     """One sample a record; with options.swap two: as it is, and with the fields and the label exchanged."""
+    if longest := spec.options.get("longest"):
+        test = [record for record in test if len(record.need_text("inputs.text")) <= longest]
     examples = [rendered_messages(record) for record in chosen_shots(spec, shots, wanted)]
     result: list[Sample] = []
     for name, record in zip(record_ids(test), test, strict=True):
