@@ -60,7 +60,12 @@ def load_engine(name: str, options: EngineOptions) -> Engine:
     extra to install), options it does not take and a model it cannot load.
     """
     check_engine(name, options)
-    engine: Engine = engine_registry().get(name)(options)
+    kind = engine_registry().get(name)
+    if options.cluster:
+        from darumeru.engines.ray_replicas import RayReplicas
+
+        return RayReplicas(kind, options)
+    engine: Engine = kind(options)
     return engine
 
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
+from darumeru.core.answer import Answer
 from darumeru.engines.request import Generate, LogLikelihood, Request
 
 Numbered = tuple[int, Request]
+Divided = tuple[list[list[Numbered]], list[tuple[int, Answer]]]
+"""Groups of requests that one replica answers, and the answers to those that cannot be asked."""
+
+
+def sorted_out(
+    requests: Sequence[Request], fault: Callable[[Request], str | None]
+) -> tuple[list[Numbered], list[tuple[int, Answer]]]:
+    """The requests without a fault with their numbers; of the others number and answer, which says the fault."""
+    faults = [fault(request) for request in requests]
+    able = [(index, request) for index, request in enumerate(requests) if not faults[index]]
+    return able, [(index, Answer(error=wrong)) for index, wrong in enumerate(faults) if wrong]
 
 
 def grouped(requests: Iterable[Numbered]) -> list[list[Numbered]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,7 +18,9 @@ class EngineOptions:
     the model's. dtype: "auto", "float32", "bfloat16", "float16". max_model_len: total tokens of prompt and
     answer. lora: a PEFT adapter folder. extra: --engine-args, passed to the engine as they are.
     log_file: where the engine's own logs go. own_process: run in a child process even without data parallelism.
-    devices: accelerators of the child processes, as CUDA_VISIBLE_DEVICES takes them.
+    devices: accelerators of the child processes, as CUDA_VISIBLE_DEVICES takes them. cluster: "auto" or the address of
+    a Ray cluster on whose nodes the replicas are placed; data_parallel=0 is as many as it has room for. say: told what
+    the user should see now, a line each.
     """
 
     model: str
@@ -36,6 +38,8 @@ class EngineOptions:
     log_file: str | None = None
     own_process: bool = False
     devices: str | None = None
+    cluster: str | None = None
+    say: Callable[[str], None] | None = field(default=None, compare=False)
 
 
 @runtime_checkable
@@ -51,6 +55,11 @@ class Engine(Protocol):
 
     A class may have `check(options)`, called before the model is loaded: it raises UserError for a model that it
     cannot answer for.
+
+    A class whose engines can be replicas on a cluster has two methods more. `divide(requests, options, max_model_len)`,
+    static: groups of (index, request) that one replica must answer together, in the order in which they are best
+    asked, and (index, answer) of those that cannot be asked. `answer_groups(groups)`: yields (index, answer) for an
+    iterator of groups that is read only as fast as there is room; an empty group says: none now, ask again later.
     """
 
     name: str

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from darumeru.core.answer import Answer
 from darumeru.core.errors import UserError
 from darumeru.engines.answers import GeneratedText, candidate_ids, choice_answer, continue_answer, misfit, nan_answer
+from darumeru.engines.order import Divided, Numbered, sorted_out
 from darumeru.engines.protocol import EngineDied, EngineOptions
 from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
 from darumeru.engines.support import check_causal
@@ -50,7 +51,7 @@ class TransformersEngine:
     def __init__(self, options: EngineOptions) -> None:
         for field in ("tensor_parallel", "pipeline_parallel", "data_parallel"):
             if getattr(options, field) != 1:
-                mend = "use --engine vllm for that"
+                mend = "use --engine vllm for that" + (", or --cluster" if field == "data_parallel" else "")
                 raise UserError(
                     "the transformers engine runs one copy of the model", f"--{field.replace('_', '-')}", mend
                 )
@@ -82,45 +83,31 @@ class TransformersEngine:
 
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
         """Yield (index, answer); see Engine.answer. Requests of one kind and like length share a batch."""
-        able = []
-        for number, request in enumerate(requests):
-            wrong = misfit(request, self.max_model_len)
-            if wrong:
-                yield number, Answer(error=wrong)
-            else:
-                able.append(number)
+        able, refused = sorted_out(requests, lambda one: misfit(one, self.max_model_len))
+        yield from refused
+        yield from self.answer_groups(_batches(able, self.batch_size))
+
+    @staticmethod
+    def divide(requests: Sequence[Request], options: EngineOptions, max_model_len: int) -> Divided:
+        """See Engine.divide: a group is a batch, so that each is rounded as on one machine."""
+        able, refused = sorted_out(requests, lambda one: misfit(one, max_model_len))
+        return list(_batches(able, options.batch_size or BATCH_SIZE)), refused
+
+    def answer_groups(self, groups: Iterator[Sequence[Numbered]]) -> Iterator[tuple[int, Answer]]:
+        """See Engine.answer_groups."""
         from darumeru.engines.transformers_forward import evaluating
 
-        for batch in self._batches(requests, able):
+        for batch in filter(None, groups):
             try:
                 with evaluating(self.model):
-                    answers = self._answer_batch([requests[number] for number in batch])
+                    answers = self._answer_batch([request for _, request in batch])
             except RuntimeError as error:  # torch raises this for lack of memory and for failures of the device
                 raise EngineDied(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
-            yield from zip(batch, answers, strict=True)
+            yield from zip((number for number, _ in batch), answers, strict=True)
 
     def close(self) -> None:
         """Drop the model."""
         self.model = self._passes = None
-
-    def _batches(self, requests: Sequence[Request], able: Sequence[int]) -> Iterator[list[int]]:
-        """Batches of indices: LogLikelihood by context, the others by length, longest first (memory fails early)."""
-        contexts: dict[tuple[int, ...], list[int]] = {}
-        for number in able:
-            if isinstance(requests[number].kind, LogLikelihood):
-                contexts.setdefault(requests[number].prompt, []).append(number)
-        yield from contexts.values()
-        for kind in (MultipleChoice, Generate):
-            batch: list[int] = []
-            mine = [number for number in able if isinstance(requests[number].kind, kind)]
-            for number in sorted(mine, key=lambda number: -len(requests[number].prompt)):
-                longest = len(requests[batch[0]].prompt) if batch else 0
-                if batch and (len(batch) == self.batch_size or (len(batch) + 1) * longest > BATCH_TOKENS):
-                    yield batch
-                    batch = []
-                batch.append(number)
-            if batch:
-                yield batch
 
     def _answer_batch(self, requests: Sequence[Request]) -> list[Answer]:
         started = time.perf_counter()
@@ -146,6 +133,26 @@ class TransformersEngine:
             nan_answer(seconds) if ids is None else self.text.answer(ids, kind, seconds)
             for ids, kind in zip(texts, wanted, strict=True)
         ]
+
+
+def _batches(able: Sequence[Numbered], size: int) -> Iterator[list[Numbered]]:
+    """Batches: LogLikelihood by context, the others by length, longest first (memory fails early)."""
+    contexts: dict[tuple[int, ...], list[Numbered]] = {}
+    for numbered in able:
+        if isinstance(numbered[1].kind, LogLikelihood):
+            contexts.setdefault(numbered[1].prompt, []).append(numbered)
+    yield from contexts.values()
+    for kind in (MultipleChoice, Generate):
+        batch: list[Numbered] = []
+        mine = [numbered for numbered in able if isinstance(numbered[1].kind, kind)]
+        for numbered in sorted(mine, key=lambda one: -len(one[1].prompt)):
+            longest = len(batch[0][1].prompt) if batch else 0
+            if batch and (len(batch) == size or (len(batch) + 1) * longest > BATCH_TOKENS):
+                yield batch
+                batch = []
+            batch.append(numbered)
+        if batch:
+            yield batch
 
 
 def _chosen(kind: MultipleChoice, scores: torch.Tensor) -> tuple[MultipleChoice, dict[int, float]]:

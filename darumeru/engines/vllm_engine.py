@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from darumeru.core.answer import Answer
 from darumeru.core.errors import UserError
 from darumeru.engines.answers import GeneratedText, misfit
-from darumeru.engines.order import Numbered, grouped
+from darumeru.engines.order import Divided, Numbered, grouped, sorted_out
 from darumeru.engines.protocol import EngineOptions
 from darumeru.engines.request import MultipleChoice, Request
 from darumeru.engines.support import check_causal, check_plain_adapter
@@ -94,24 +94,24 @@ class VllmEngine:
 
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
         """Yield (index, answer) as each is finished; see Engine.answer."""
-        able = []
-        for index, request in enumerate(requests):
-            wrong = misfit(request, self.max_model_len) or _too_many(request)
-            if wrong:
-                yield index, Answer(error=wrong)
-            else:
-                able.append((index, request))
-        groups = grouped(able)
+        groups, refused = self.divide(requests, self.options, self.max_model_len)
+        yield from refused
         if self._replicas is not None:
             yield from self._replicas.answer(groups)
         else:
             yield from self.answer_groups(iter(groups))
 
+    @staticmethod
+    def divide(requests: Sequence[Request], options: EngineOptions, max_model_len: int) -> Divided:
+        """See Engine.divide: continuations of one context stay together."""
+        able, refused = sorted_out(requests, lambda one: misfit(one, max_model_len) or _too_many(one))
+        return grouped(able), refused
+
     def answer_groups(self, groups: Iterator[Sequence[Numbered]]) -> Iterator[tuple[int, Answer]]:
-        """The same for what `grouped` makes, read only as fast as there is room for it."""
+        """See Engine.answer_groups."""
         from darumeru.engines.vllm_stream import Stream
 
-        source = (query(group, self.text, self.max_model_len) for group in groups)
+        source = (query(group, self.text, self.max_model_len) if group else None for group in groups)
         stepping = _eager if self.llm_engine.vllm_config.model_config.enforce_eager else None
         return Stream(self.llm_engine, source, self._nans, self._lora, stepping).answers()
 

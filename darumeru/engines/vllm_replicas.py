@@ -207,7 +207,7 @@ class Replicas:
 
 def _of_replica(options: EngineOptions, number: int) -> EngineOptions:
     log = f"{options.log_file}.{number}" if options.log_file else None
-    return replace(options, data_parallel=1, own_process=False, log_file=log)
+    return replace(options, data_parallel=1, own_process=False, log_file=log, say=None)
 
 
 @contextmanager

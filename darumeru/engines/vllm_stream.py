@@ -27,20 +27,21 @@ class _Flight:
 class Stream:
     """One call of `answer`: asks the queries that `source` yields until it ends.
 
-    source is read only when there is room. Closing the iterator of `answers` aborts what is in flight; the engine
-    stays usable.
+    source is read only when there is room; None in it means "nothing now, ask again after the next step", and is only
+    for while something is in flight. Closing the iterator of `answers` aborts what is in flight; the engine stays
+    usable.
     """
 
     def __init__(
         self,
         llm_engine: Any,
-        source: Iterator[Query],
+        source: Iterator[Query | None],
         nans: set[str],
         lora: Any = None,
         stepping: Callable[[], AbstractContextManager[Any]] | None = None,
     ) -> None:
         self.engine = llm_engine
-        self.source: Iterator[Query] | None = source
+        self.source: Iterator[Query | None] | None = source
         self.nans = nans
         self.lora = lora
         self.stepping = stepping
@@ -121,9 +122,12 @@ class Stream:
         """Take one query in; False when there is none or when too many contexts are open."""
         if self.source is None or (self.held > self.most_held and self.open):
             return False
-        query = next(self.source, None)
-        if query is None:
+        try:
+            query = next(self.source)
+        except StopIteration:
             self.source = None
+            return False
+        if query is None:
             return False
         calls = query.calls()
         self.held += query.held

@@ -121,7 +121,16 @@ class EngineConfig(Config):
     pipeline_parallel: Annotated[
         int, Option("GPUs (or nodes) that share the stack of layers.", NOTHING, least=1, panel=ENGINE)
     ] = 1
-    data_parallel: Annotated[int, Option("Replicas of the model.", NOTHING, least=1, panel=ENGINE)] = 1
+    data_parallel: Annotated[
+        int | None,
+        Option("Replicas of the model. Default: 1; on a cluster as many as it has room for.", NOTHING, least=1,
+               panel=ENGINE),
+    ] = None  # fmt: skip
+    cluster: Annotated[
+        str | None,
+        Option('Place the replicas on a Ray cluster: its address (HOST:6379), or "auto" on one of its nodes.', NOTHING,
+               panel=ENGINE),
+    ] = None  # fmt: skip
     batch_size: Annotated[
         int | None, Option("Sequences at once; default: as the engine decides.", NOTHING, least=1, panel=ENGINE)
     ] = None

@@ -126,7 +126,9 @@ class Session:
         log_file = str(folder / "engine.log")
         engine = load(
             self.subject.engine,
-            replace(self.subject.options, max_model_len=self.plan.max_length, log_file=log_file),
+            replace(
+                self.subject.options, max_model_len=self.plan.max_length, log_file=log_file, say=self.progress.note
+            ),
         )
         try:
             for limit in getattr(engine, "limits", ()):

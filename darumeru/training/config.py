@@ -92,6 +92,7 @@ class LoopConfig(CurveConfig):
                 "tensor_parallel",
                 "pipeline_parallel",
                 "data_parallel",
+                "cluster",
                 "batch_size",
                 "engine_args",
             ),

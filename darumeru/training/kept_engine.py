@@ -70,7 +70,7 @@ def _key(name: str, options: EngineOptions) -> Any:
     """What must be equal for weights to be exchanged; None where that is not possible."""
     folder = Path(options.model)
     config = read_json(folder / "config.json")
-    if name != "vllm":
+    if name != "vllm" or options.cluster:
         return None
     if options.lora:
         return None if options.data_parallel > 1 else _adapter_key(Path(options.lora), options)

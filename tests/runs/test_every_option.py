@@ -43,6 +43,7 @@ OTHER: dict[str, dict[str, Any]] = {
     "tensor_parallel": {"tensor_parallel": 2},
     "pipeline_parallel": {"pipeline_parallel": 2},
     "data_parallel": {"data_parallel": 2},
+    "cluster": {"cluster": "auto"},
     "batch_size": {"batch_size": 3},
     "trust_remote_code": {"trust_remote_code": True},
     "name": {"name": "other"},
