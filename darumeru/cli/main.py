@@ -18,6 +18,7 @@ import typer
 
 from darumeru.core.errors import RunFailed, UserError
 from darumeru.core.files import FULL_DISK, no_room
+from darumeru.core.packages import EXTRAS, missing
 from darumeru.core.registry import Registry, say_plainly
 from darumeru.core.terminal import safe_streams
 
@@ -66,6 +67,8 @@ def main() -> None:
 
 def _main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    # transformers advises to install torch; the verbs that need it say so themselves.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     say_plainly()
     try:
         with _unwinding():
@@ -75,6 +78,11 @@ def _main() -> None:
     except typer.TyperException as error:
         message = error.format_message()
         _end(f"error: {message[0].lower()}{message[1:]}" if message else "", UserError.exit_code)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        _end(f"error: {missing(package).line()}", UserError.exit_code)
     except RunFailed as error:
         _end(f"failed: {error}", RunFailed.exit_code)
     except Terminated as stop:

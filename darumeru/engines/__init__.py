@@ -7,6 +7,7 @@ from typing import Any
 
 from darumeru.core.answer import Answer
 from darumeru.core.message import Message
+from darumeru.core.packages import require
 from darumeru.core.processes import end_with_parent
 from darumeru.core.registry import Registry
 from darumeru.engines.protocol import Engine, EngineDied, EngineOptions
@@ -26,6 +27,7 @@ __all__ = [
     "MultipleChoice",
     "Request",
     "check_engine",
+    "check_package",
     "engine_registry",
     "free_arguments",
     "load_engine",
@@ -69,8 +71,16 @@ def load_engine(name: str, options: EngineOptions) -> Engine:
     return engine
 
 
+def check_package(name: str) -> None:
+    """UserError where the package that this engine stands on (Engine.package, if any) is not installed."""
+    package = getattr(engine_registry().get(name), "package", None)
+    if package is not None:
+        require(package, f"--engine {name}", "or use --engine transformers" if name == "vllm" else "")
+
+
 def check_engine(name: str, options: EngineOptions) -> None:
     """UserError for a model that this engine cannot answer for, as far as its files tell; loads nothing."""
+    check_package(name)
     check = getattr(engine_registry().get(name), "check", None)
     if check is not None:
         check(options)

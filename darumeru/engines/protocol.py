@@ -53,6 +53,8 @@ class Engine(Protocol):
     in the middle of a run. Read from the class, before anything heavy is imported. A class without it has none, so that
     every argument counts as changing answers. Not free is also what only changes rounding (kernels, dtypes, caching).
 
+    package: import name of the package that it stands on, if it is an optional one (checked before anything is loaded).
+
     A class may have `check(options)`, called before the model is loaded: it raises UserError for a model that it
     cannot answer for.
 

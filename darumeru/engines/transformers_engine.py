@@ -42,6 +42,7 @@ class TransformersEngine:
     name = "transformers"
     capabilities = frozenset({"multiple_choice", "generate", "loglikelihood"})
     free_arguments = FREE_ARGUMENTS
+    package = "torch"
 
     @classmethod
     def check(cls, options: EngineOptions) -> None:

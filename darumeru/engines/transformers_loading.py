@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from darumeru.core.errors import UserError
+from darumeru.core.packages import missing
 from darumeru.engines.protocol import EngineOptions
 from darumeru.models.weight_files import read_header
 
@@ -86,7 +87,7 @@ def _with_adapter(model: Any, folder: Path) -> Any:
     try:
         from peft import PeftModel
     except ImportError as error:
-        raise UserError("needs the package peft", "--lora", "pip install 'darumeru[train]'") from error
+        raise missing("peft", "--lora") from error
     rows = _stored_rows(model, folder)
     if rows and rows != model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(rows, mean_resizing=False)

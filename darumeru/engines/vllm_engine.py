@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darumeru.core.answer import Answer
-from darumeru.core.errors import UserError
 from darumeru.engines.answers import GeneratedText, misfit
 from darumeru.engines.order import Divided, Numbered, grouped, sorted_out
 from darumeru.engines.protocol import EngineOptions
@@ -47,6 +45,7 @@ class VllmEngine:
     capabilities = frozenset({"multiple_choice", "generate", "loglikelihood"})
     limits: tuple[str, ...] = ()
     free_arguments = FREE_ARGUMENTS
+    package = "vllm"
 
     @classmethod
     def check(cls, options: EngineOptions) -> None:
@@ -56,9 +55,6 @@ class VllmEngine:
             check_plain_adapter(Path(options.lora), Path(options.model))
 
     def __init__(self, options: EngineOptions) -> None:
-        if importlib.util.find_spec("vllm") is None:
-            mend = "pip install 'darumeru[cuda]' or 'darumeru[cpu]', or use --engine transformers"
-            raise UserError("vLLM is not installed", "--engine vllm", mend)
         self.options = options
         if options.lora and "lm_head" in adapted_modules(Path(options.lora)):
             self.capabilities -= {"loglikelihood"}

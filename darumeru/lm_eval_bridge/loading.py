@@ -10,10 +10,12 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from darumeru.core.errors import UserError, near_names
+from darumeru.core.packages import missing
 from darumeru.lm_eval_bridge.catalogue import Catalogue, Name, catalogue
 
 # lm-eval's defaults: of Python's, numpy's and torch's generators, and of the choice of few-shot examples.
@@ -161,7 +163,7 @@ def _built(name: str, known: Catalogue, build: Callable[[], Any]) -> Any:
     except (DatasetsError, FileNotFoundError) as error:
         raise UserError(f"{data} cannot be loaded: {_first_line(error)}", where, OFFLINE) from error
     except ModuleNotFoundError as error:
-        raise UserError(f"needs the package {error.name}", where, f"pip install {error.name}") from error
+        raise missing(str(error.name), where) from error
     except Exception as error:  # a task is a stranger's code, which may raise anything
         place = known.names[name].path or where
         raise UserError(f"lm-eval cannot build {name}: {type(error).__name__}: {_first_line(error)}", place) from error
@@ -241,18 +243,28 @@ def _drawn(count: int, asked: Asked) -> list[int] | None:
 def seeded() -> Iterator[None]:
     """Python's, numpy's and torch's generators seeded as lm-eval seeds them; afterwards they are as before."""
     import numpy as np
-    import torch
 
-    before = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
+    before = random.getstate(), np.random.get_state()
     random.seed(RANDOM_SEED)
     np.random.seed(OTHER_SEED)
+    try:
+        with _torch_seeded() if find_spec("torch") else contextlib.nullcontext():
+            yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+
+
+@contextlib.contextmanager
+def _torch_seeded() -> Iterator[None]:
+    import torch
+
+    before = torch.random.get_rng_state()
     torch.manual_seed(OTHER_SEED)
     try:
         yield
     finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        torch.random.set_rng_state(before[2])
+        torch.random.set_rng_state(before)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from darumeru.core.errors import RunFailed, UserError
+from darumeru.engines import check_package
 from darumeru.leaderboard.curve import CURVE, Point, add_point, point_of, read_curve
 from darumeru.runs import evaluate
 from darumeru.runs.config import RunConfig, config_as
@@ -76,6 +77,7 @@ class Watcher:
         from darumeru.tasks.records import load_split
         from darumeru.tasks.registry import load_registry
 
+        check_package(self.config.engine)
         own, foreign = split(self.config.patterns)
         for spec in load_registry(self.config.profile, self.config.include).select(own):
             load_split(spec.source, spec.source.test, self.config.data)
