@@ -35,7 +35,6 @@ app = typer.Typer(
     help="Benchmark for Russian language models, during and after their adaptation.\n\n"
     "Start with: darumeru run --model PATH --data bundled --output runs/first",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
