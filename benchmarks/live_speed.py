@@ -66,17 +66,13 @@ def measure(model: str, samples: int, folder: Path) -> list[Way]:
 
     from darumeru.engines import EngineOptions, load_engine
     from darumeru.engines.transformers_engine import TransformersEngine
-    from darumeru.training.config import LiveConfig, LiveOptions
+    from darumeru.training.config import LiveOptions
     from darumeru.training.live_engine import LiveEngine
     from darumeru.training.live_plan import LivePlan
 
     network, tokenizer = AutoModelForCausalLM.from_pretrained(model), AutoTokenizer.from_pretrained(model)
     context = network.config.max_position_embeddings
-    for limit in range(-(-samples // 17), 0, -1):
-        config = LiveConfig(data="bundled", limit=limit, num_fewshot=0)
-        evaluation = LivePlan(config, "live", tokenizer, context)
-        if len(evaluation.session.plan.planned) <= samples:
-            break
+    evaluation = LivePlan(asking(samples, tokenizer, context), "live", tokenizer, context)
     length = evaluation.session.plan.max_length
 
     def asked(engine: Any, name: str) -> float:
@@ -115,6 +111,18 @@ def measure(model: str, samples: int, folder: Path) -> list[Way]:
         f"{len(evaluation.session.plan.planned)} samples of {len(evaluation.session.plan.tasks)} tasks", file=sys.stderr
     )
     return ways
+
+
+def asking(samples: int, tokenizer: Any, context: int) -> Any:
+    """A LiveConfig: all 17 tasks of the bundled data, as many records of each as make at most so many samples."""
+    from darumeru.training.config import LiveConfig
+    from darumeru.training.live_plan import LivePlan
+
+    for limit in range(-(-samples // 17), 0, -1):
+        config = LiveConfig(data="bundled", limit=limit, num_fewshot=0, every_steps=1)
+        if len(LivePlan(config, "live", tokenizer, context).session.plan.planned) <= samples:
+            break
+    return config
 
 
 def measure_push(million: int, folder: Path) -> dict[str, dict[str, float]]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 import torch
 
 from darumeru.leaderboard.curve import read_curve
+from tests.live.test_live_engine import environment
 from tests.shared_data import ROOT
 
 TASKS = "darumeru/parus,darumeru/cp_sent_ru"
@@ -76,12 +80,17 @@ def test_lightning(precision: Any, dtype: str, tiny_model: Path, tmp_path: Path)
     assert "darumeru/mean" in next(tmp_path.rglob("metrics.csv")).read_text().splitlines()[0]
 
 
-def test_axolotl() -> None:
-    reason = "axolotl pins transformers 5.16.1 and trl 1.9, beside which this project's own pins cannot be installed"
-    base = pytest.importorskip("axolotl.integrations.base", reason=reason)
-    manager = base.PluginManager.get_instance()
-    manager.register("darumeru.training.axolotl_plugin.DarumeruPlugin")
-    cfg = {"every_steps": 5, "live": {"between": "close"}}
-    (callback,) = manager.add_callbacks_post_trainer(type("Cfg", (), {"darumeru": cfg}), None)
-    assert callback.every_steps == 5 and callback.live.between == "close"
-    assert manager.get_input_args() == ["darumeru.training.axolotl_plugin.DarumeruArgs"]
+@pytest.mark.parametrize(("tool", "dtype"), [("axolotl", "float32"), ("unsloth", "bfloat16")])
+def test_the_real_packages_of_other_houses(tool: str, dtype: str, tiny_model: Path, tmp_path: Path) -> None:
+    """Unsloth loads weights in bfloat16 by itself; axolotl's section asks for float32."""
+    packages = Path(sys.prefix) / "tools"
+    if not (packages / tool).is_dir():
+        pytest.skip("`make tools` installs it")
+    surroundings = environment()
+    surroundings["PYTHONPATH"] += f"{os.pathsep}{packages}"
+    command = [sys.executable, "-m", "tests.live.tools", tool, str(tiny_model), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, env=surroundings, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    points = read_curve(tmp_path / "out" / "darumeru" / "curve.jsonl")
+    assert [(point.step, point.extra["engine"], point.extra["dtype"]) for point in points] == [(2, "vllm", dtype)]
+    assert "darumeru:" not in done.stderr
