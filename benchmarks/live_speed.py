@@ -72,7 +72,7 @@ def measure(model: str, samples: int, folder: Path) -> list[Way]:
 
     network, tokenizer = AutoModelForCausalLM.from_pretrained(model), AutoTokenizer.from_pretrained(model)
     context = network.config.max_position_embeddings
-    evaluation = LivePlan(asking(samples, tokenizer, context), "live", tokenizer, context)
+    evaluation = LivePlan(questions(samples, tokenizer, context), "live", tokenizer, context)
     length = evaluation.session.plan.max_length
 
     def asked(engine: Any, name: str) -> float:
@@ -113,7 +113,7 @@ def measure(model: str, samples: int, folder: Path) -> list[Way]:
     return ways
 
 
-def asking(samples: int, tokenizer: Any, context: int) -> Any:
+def questions(samples: int, tokenizer: Any, context: int) -> Any:
     """A LiveConfig: all 17 tasks of the bundled data, as many records of each as make at most so many samples."""
     from darumeru.training.config import LiveConfig
     from darumeru.training.live_plan import LivePlan

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 from transformers import TrainerCallback
 
-from benchmarks.live_speed import asking
+from benchmarks.live_speed import questions
 
 TEXT = "Кошка спит на окне, а собака лежит у двери и ждёт хозяина. " * 8
 STEPS = 4
@@ -29,8 +29,8 @@ STEPS = 4
 @dataclass(frozen=True)
 class Cost:
     """Seconds: first, of the evaluation that starts the engine; overhead and asked, medians of the later ones; step, of
-    a training step; saving and starting, of a checkpoint and a new engine. held: MiB that the process has more between
-    evaluations than before the first; cache: of them for keys and values; freed: MiB that the engine's end gives back."""
+    a training step; saving and starting, of a checkpoint and a new engine. MiB: held, between evaluations more than
+    before the first; cache, of them for keys and values; freed, given back at the engine's end."""
 
     samples: int
     parameters: int
@@ -52,7 +52,8 @@ class Cost:
             f"a training step {self.step:.2f} s, the first evaluation {self.first:.1f} s",
             f"later ones: overhead {self.overhead:.2f} s, asking and scoring {self.asked:.1f} s",
             f"checkpoint {self.saving:.2f} s and new engine {self.starting:.1f} s: {times:.1f} times the overhead",
-            f"held between evaluations {self.held:.0f} MiB ({self.cache:.0f} of them cache), given back at its end {self.freed:.0f}",
+            f"held between evaluations {self.held:.0f} MiB ({self.cache:.0f} of them cache), "
+            f"given back at the end {self.freed:.0f}",
         ]
 
 
@@ -129,7 +130,7 @@ def made(model: str, samples: int, folder: Path) -> tuple[Any, Any]:
     from darumeru.runs.config import config_as
 
     tokenizer = AutoTokenizer.from_pretrained(model)
-    config = asking(samples, tokenizer, AutoConfig.from_pretrained(model).max_position_embeddings)
+    config = questions(samples, tokenizer, AutoConfig.from_pretrained(model).max_position_embeddings)
     callback = config_as(DarumeruCallback, config, live=config.live)
     arguments = SFTConfig(
         str(folder), max_steps=STEPS, save_strategy="no", use_cpu=True, report_to=[], disable_tqdm=True

@@ -20,7 +20,8 @@ class EngineOptions:
     log_file: where the engine's own logs go. own_process: run in a child process even without data parallelism.
     devices: accelerators of the child processes, as CUDA_VISIBLE_DEVICES takes them. cluster: "auto" or the address of
     a Ray cluster on whose nodes the replicas are placed; data_parallel=0 is as many as it has room for. say: told what
-    the user should see now, a line each.
+    the user should see now, a line each. cache_tokens: of prompts and answers that are worth holding at once; vLLM on a
+    CPU takes memory for them, and for 128 full ones when it is None.
     """
 
     model: str
@@ -40,6 +41,7 @@ class EngineOptions:
     devices: str | None = None
     cluster: str | None = None
     say: Callable[[str], None] | None = field(default=None, compare=False)
+    cache_tokens: int | None = None
 
 
 @runtime_checkable

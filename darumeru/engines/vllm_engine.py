@@ -17,7 +17,7 @@ from darumeru.engines.support import check_causal, check_plain_adapter
 from darumeru.engines.vllm_arguments import FREE_ARGUMENTS
 from darumeru.engines.vllm_failure import load_failure
 from darumeru.engines.vllm_queries import query
-from darumeru.engines.vllm_reload import reload_weights
+from darumeru.engines.vllm_reload import reload_weights, transfer_weights
 from darumeru.engines.vllm_setup import (
     MOST_TOP_K,
     EngineLog,
@@ -121,6 +121,11 @@ class VllmEngine:
         else:
             with self.log.redirected():
                 reload_weights(self.llm_engine, weights)
+
+    def transfer(self, method: str, argument: Any = None) -> None:
+        """One step of taking weights from another process by vLLM's own weight transfer; ReloadFailed as `reload`."""
+        with self.log.redirected():
+            transfer_weights(self.llm_engine, method, argument)
 
     def adapt(self, folder: str) -> None:
         """Answer with this adapter from now on: of the rank and for the modules of the one that was loaded."""

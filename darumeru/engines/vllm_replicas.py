@@ -25,6 +25,7 @@ from darumeru.core.errors import UserError
 from darumeru.engines.order import Numbered
 from darumeru.engines.protocol import EngineDied, EngineOptions
 from darumeru.engines.vllm_reload import ReloadFailed
+from darumeru.engines.vllm_transfer import carrier_of, devices_of
 from darumeru.models.weight_parts import read_part, weight_parts
 
 if TYPE_CHECKING:
@@ -98,6 +99,14 @@ class Weights:
     path: Path | None
 
 
+@dataclass(frozen=True)
+class Transfer:
+    """Parent to child: do this step of vLLM's own weight transfer, and say Done."""
+
+    method: str
+    argument: Any = None
+
+
 class Replicas:
     """The children of one engine. A replica that dies ends the call with EngineDied; answers before it stay.
 
@@ -107,6 +116,7 @@ class Replicas:
     def __init__(self, options: EngineOptions, load: Callable[[EngineOptions], Any]) -> None:
         self._processes: list[Any] = []
         self._pipes: list[Connection] = []
+        self._carrier = carrier_of(options)
         context = multiprocessing.get_context("spawn")
         for number in range(options.data_parallel):
             mine, theirs = context.Pipe()
@@ -151,6 +161,9 @@ class Replicas:
 
     def reload(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Give every replica these weights; ReloadFailed when one cannot take them (close all of them then)."""
+        if self._carrier is not None:
+            self._carrier.carry(weights, self._told, self._ready_for_more)
+            return
         for pipe in self._pipes:
             pipe.send(Reload())
         self._ready_for_more()
@@ -161,6 +174,10 @@ class Replicas:
         for pipe in self._pipes:
             pipe.send(Weights(None))
         self._ready_for_more()
+
+    def _told(self, method: str, arguments: Sequence[Any] = ()) -> None:
+        for number, pipe in enumerate(self._pipes):
+            pipe.send(Transfer(method, arguments[number] if arguments else None))
 
     def _ready_for_more(self) -> None:
         for message in [self._receive(pipe) for pipe in self._pipes]:
@@ -213,12 +230,9 @@ def _of_replica(options: EngineOptions, number: int) -> EngineOptions:
 @contextmanager
 def _surroundings(options: EngineOptions, number: int) -> Iterator[None]:
     """What replica `number` inherits when it is started: its own accelerators, its share of the processor cores."""
-    each = options.tensor_parallel * options.pipeline_parallel
-    visible = options.devices or os.environ.get("CUDA_VISIBLE_DEVICES")
-    devices = visible.split(",") if visible else [str(n) for n in range(each * options.data_parallel)]
     cores = max(1, len(os.sched_getaffinity(0)) // options.data_parallel)
     given = {
-        "CUDA_VISIBLE_DEVICES": ",".join(devices[number * each : (number + 1) * each]),
+        "CUDA_VISIBLE_DEVICES": ",".join(devices_of(options, number)),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cores)),
     }
     before = {name: os.environ.get(name) for name in (*given, *_LAUNCHED)}
@@ -254,6 +268,8 @@ def serve(pipe: Connection, options: EngineOptions, load: Callable[[EngineOption
                 continue  # it crossed the Done that the parent waits for
             if isinstance(message, Reload):
                 engine.reload(_sent_weights(pipe))
+            elif isinstance(message, Transfer):
+                engine.transfer(message.method, message.argument)
             else:
                 _answer(pipe, engine)
             pipe.send(Done())

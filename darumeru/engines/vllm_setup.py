@@ -156,7 +156,8 @@ def _lora_rank(folder: Path) -> int:
 
 
 def _cpu_cache_bytes(options: EngineOptions, config: Mapping[str, Any]) -> int:
-    """Room for 128 full sequences (as many as vLLM runs at once on a CPU), at most half of what the weights leave."""
+    """Room for options.cache_tokens, or for 128 full sequences (as many as vLLM runs at once on a CPU); at most half of
+    what the weights leave."""
     from vllm.utils.cpu_resource_utils import get_allowed_cpu_list, get_memory_node_info
 
     text = {**config, **text_config(config)}
@@ -164,10 +165,13 @@ def _cpu_cache_bytes(options: EngineOptions, config: Mapping[str, Any]) -> int:
     width = int(text.get("head_dim") or int(text.get("hidden_size") or 4096) // heads)
     layers = int(text.get("num_hidden_layers") or 32)
     length = options.max_model_len or int(text.get("max_position_embeddings") or 4096)
-    sequence = 2 * 4 * layers * int(text.get("num_key_value_heads") or heads) * width * (length + 128)
+    size = 4 if _dtype(options, config) == "float32" else 2
+    token = 2 * size * layers * int(text.get("num_key_value_heads") or heads) * width
+    sequence = token * (length + 128)
+    wanted = 128 * sequence if options.cache_tokens is None else max(token * options.cache_tokens, sequence)
     available = get_memory_node_info(get_allowed_cpu_list()[0].numa_node).available_memory
     weights = sum(path.stat().st_size for path in Path(options.model).glob("*.safetensors"))
-    return int(min(max(128 * sequence, _GIB // 16), max((available - 2 * weights) // 2, sequence)))
+    return int(min(max(wanted, _GIB // 16), max((available - 2 * weights) // 2, sequence)))
 
 
 @contextmanager

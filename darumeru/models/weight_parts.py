@@ -26,7 +26,7 @@ def weight_parts(weights: Iterable[tuple[str, torch.Tensor]], part_bytes: int = 
     remove_leftovers(Path(place), "darumeru-")
     with tempfile.TemporaryDirectory(prefix=f"darumeru-{os.getpid()}-", dir=place) as folder:
         path = Path(folder) / "part.safetensors"
-        for part in _parts(weights, part_bytes):
+        for part in parts(weights, part_bytes):
             _save(part, path)
             yield path
             path.unlink()
@@ -41,7 +41,10 @@ def read_part(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
             yield name, file.get_tensor(name)
 
 
-def _parts(weights: Iterable[tuple[str, torch.Tensor]], part_bytes: int) -> Iterator[dict[str, torch.Tensor]]:
+def parts(
+    weights: Iterable[tuple[str, torch.Tensor]], part_bytes: int = PART_BYTES
+) -> Iterator[dict[str, torch.Tensor]]:
+    """The weights in order, in pieces of at most `part_bytes` (or one tensor)."""
     part: dict[str, torch.Tensor] = {}
     size = 0
     for name, tensor in weights:

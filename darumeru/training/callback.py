@@ -75,9 +75,9 @@ class DarumeruCallback(LiveConfig, TrainerCallback):  # type: ignore[misc]
         self._check_best(args)
         if getattr(self._trainer, "use_vllm", False):
             log.warning(
-                "darumeru: this trainer's own vLLM is left to it, and a second engine starts: the other one's prompts "
-                "are limited to those of training, its log-probabilities are those of sampling (processed_logprobs) "
-                "and its weights those of the last generation"
+                "darumeru: this trainer's own vLLM is left to it, and a second engine starts: the other one is made "
+                "for sampling, with logits in half precision, in which choices tie, and at most 20 log-probabilities. "
+                "LiveOptions(engine_args={'gpu_memory_utilization': 0.2}) says how much memory this one may take"
             )
         if self.schedule.at_start and state.global_step == 0:
             self._evaluate(args, state, control)

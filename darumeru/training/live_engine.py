@@ -28,17 +28,23 @@ class LiveEngine:
     """Give it the model with `push` (all ranks of a sharded model together), then ask the engine that it returns.
 
     folder: its own, for the description of the model that vLLM reads (no weights) and for the engine's log. say: told
-    one line when it has to do something else than it was asked. pushes: (seconds, bytes) of each push. starting:
-    seconds of the last push that a new engine took. dtype: in which it computes.
+    one line when it has to do something else than it was asked. cache_tokens: as in EngineOptions. pushes: (seconds,
+    bytes) of each push. starting: seconds of the last push that a new engine took. dtype: in which it computes.
     """
 
     def __init__(
-        self, options: LiveOptions, folder: Path, max_model_len: int, say: Callable[[str], None] = print
+        self,
+        options: LiveOptions,
+        folder: Path,
+        max_model_len: int,
+        say: Callable[[str], None] = print,
+        cache_tokens: int | None = None,
     ) -> None:
         self.options = options
         self.folder = folder
         self.max_model_len = max_model_len
         self.say = say
+        self.cache_tokens = cache_tokens
         self.pushes: list[tuple[float, int]] = []
         self.starting = 0.0
         self.engine: Any = None
@@ -111,6 +117,7 @@ class LiveEngine:
     def _start(self, model: Any, tokenizer: Any, weights: Weights | None) -> None:
         """A new engine on saved weights, or on none: those come by `reload`."""
         from darumeru.engines import load_engine
+        from darumeru.engines.vllm_transfer import suitable_backend
 
         self.close()
         started = time.perf_counter()
@@ -124,16 +131,21 @@ class LiveEngine:
             extra.setdefault("enable_sleep_mode", True)
             extra.setdefault("gpu_memory_utilization", 0.3)
         own_process = self.options.own_process
+        if own_process is None:
+            own_process = several() or self.options.devices is not None
         options = EngineOptions(
             model=str(shell),
             dtype=self.dtype,
             max_model_len=self.max_model_len,
             data_parallel=self.options.data_parallel,
-            own_process=several() or self.options.devices is not None if own_process is None else own_process,
+            own_process=own_process,
             devices=self.options.devices,
             extra=extra,
             log_file=str(self.folder / "engine.log"),
+            cache_tokens=self.cache_tokens,
         )
+        if (own_process or self.options.data_parallel > 1) and (backend := suitable_backend(options)):
+            extra.setdefault("weight_transfer_config", {"backend": backend})
         self.engine = load_engine("vllm", options)
         self._taken = signature(model)
         self.starting += time.perf_counter() - started

@@ -94,7 +94,8 @@ class LiveEvaluation(LoopConfig):
         folder.mkdir(parents=True, exist_ok=True)
         for task, reason in self.plan.incomplete.items():
             log.warning("darumeru: %s will have no complete score: %s", task, reason)
-        self.engine = LiveEngine(self.live, folder, self.plan.session.plan.max_length, say=log.warning)
+        length = self.plan.session.plan.max_length
+        self.engine = LiveEngine(self.live, folder, length, log.warning, self.plan.tokens)
         # What was seen after the checkpoint that training goes on from belongs to steps that are done again.
         self.points = [point for point in read_curve(folder / CURVE) if step and point.step <= step]
         self._began = time.monotonic() - max([point.extra.get("wall_seconds", 0) for point in self.points], default=0)

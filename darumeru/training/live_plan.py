@@ -9,11 +9,15 @@ from typing import Any
 
 from darumeru.core.errors import UserError
 from darumeru.engines.protocol import Engine
+from darumeru.engines.request import Generate, LogLikelihood, Request
 from darumeru.runs.config import AskConfig
 from darumeru.runs.progress import Progress, Silent
 from darumeru.runs.results import Results
 from darumeru.runs.session import Session
 from darumeru.runs.subject import live_subject
+
+# Requests whose keys and values are worth holding at once.
+AT_ONCE = 64
 
 
 class LivePlan:
@@ -40,6 +44,15 @@ class LivePlan:
         """A prompt on which engine and model are compared."""
         return self.session.plan.planned[0].request.prompt
 
+    @property
+    def tokens(self) -> int:
+        """Prompts and answers of the longest requests, as many as are worth holding at once."""
+        plan = self.session.plan
+        lengths = [
+            plan.max_length if one.solver else _length(request) for one in plan.planned for request in one.requests
+        ]
+        return sum(sorted(lengths)[-AT_ONCE:])
+
     def run(self, engine: Engine, folder: Path, step: int, progress: Progress | None = None) -> Results:
         """Ask everything and score it in `folder`, from the beginning: weights of another moment gave what lies there.
 
@@ -53,6 +66,16 @@ class LivePlan:
             about={"training_step": step},
         )
         return run.results
+
+
+def _length(request: Request) -> int:
+    """Tokens of prompt and answer together."""
+    kind, new = request.kind, 1
+    if isinstance(kind, Generate):
+        new = kind.max_new_tokens
+    elif isinstance(kind, LogLikelihood):
+        new = len(kind.continuation) + 1
+    return len(request.prompt) + new
 
 
 class Borrowed:

@@ -34,6 +34,28 @@ def sft(model: Path, output: Path, callbacks: list[Any], **settings: Any) -> Any
     return SFTTrainer(network, args=arguments, train_dataset=data, processing_class=tokenizer, callbacks=callbacks)
 
 
+def packed(model: Path, output: Path, callbacks: list[Any], **settings: Any) -> Any:
+    return sft(model, output, callbacks, packing=True, max_length=64, **settings)
+
+
+def on_answers_alone(model: Path, output: Path, callbacks: list[Any], **settings: Any) -> Any:
+    """assistant_only_loss, which needs a template that marks what the assistant says."""
+    from trl import SFTConfig, SFTTrainer
+
+    network, tokenizer = parts(model)
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.role + ': ' }}{% if m.role == 'assistant' %}{% generation %}{{ m.content + "
+        "eos_token }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}{{ '\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+    )
+    said = [[("user", text[:20]), ("assistant", text[20:])] for text in TEXTS * 2]
+    data = Dataset.from_list([{"messages": [{"role": r, "content": c} for r, c in one]} for one in said])
+    arguments = SFTConfig(
+        str(output), use_cpu=True, disable_tqdm=True, report_to=[], assistant_only_loss=True, **settings
+    )
+    return SFTTrainer(network, args=arguments, train_dataset=data, processing_class=tokenizer, callbacks=callbacks)
+
+
 def plain(model: Path, output: Path, callbacks: list[Any], **settings: Any) -> Any:
     network, tokenizer = parts(model)
     arguments = TrainingArguments(str(output), use_cpu=True, disable_tqdm=True, **settings)
@@ -100,8 +122,8 @@ def test_the_line_of_the_readme(
 
 @pytest.mark.parametrize(
     ("make", "dtype"),
-    [(dpo, "bfloat16"), (kto, "bfloat16"), (grpo, "bfloat16")],
-    ids=["DPO", "KTO", "GRPO"],
+    [(one, "bfloat16") for one in (packed, on_answers_alone, dpo, kto, grpo)],
+    ids=["packing", "assistant-only", "DPO", "KTO", "GRPO"],
 )
 def test_defaults_are_scored_on_a_live_engine_without_a_warning(
     make: Callable[..., Any], dtype: str, tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -1,5 +1,5 @@
-"""`python -m tests.live.tools TOOL MODEL OUTPUT`: a short training by another house's tool, in a process of its own since
-these tools rewrite what they import."""
+"""`python -m tests.live.tools TOOL MODEL OUTPUT`: a short training by another house's tool, which rewrites what it
+imports."""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ def unsloth(model: Path, output: Path) -> None:
     callback = DarumeruCallback(TASK, every_steps=2, limit=4, data="bundled", at_start=False)
     arguments = SFTConfig(str(output), max_steps=2, report_to=[], save_strategy="no", dataset_text_field="text")
     data: Any = Dataset.from_list([{"text": text} for text in TEXTS])
-    SFTTrainer(
-        network, args=arguments, train_dataset=data, processing_class=tokenizer, callbacks=[callback]
-    ).train()
+    SFTTrainer(network, args=arguments, train_dataset=data, processing_class=tokenizer, callbacks=[callback]).train()
 
 
 if __name__ == "__main__":
