@@ -159,16 +159,35 @@ def init(
     model: Model,
     tokenizer: Annotated[str, typer.Option(help="Folder of the new tokenizer (a donor model for omp).")],
     output: Output,
-    method: Annotated[str, typer.Option(help="mean, multivariate, cw2v or omp.")] = "mean",
+    method: Annotated[
+        str, typer.Option(help="mean, multivariate, cw2v, omp, focus, ofa, distill, zett, or one of a plugin.")
+    ] = "mean",
     corpus: Annotated[
-        list[Path] | None, typer.Option("--corpus", metavar="FILES", help="Text that cw2v learns from.")
+        list[Path] | None, typer.Option("--corpus", metavar="FILES", help="Text for cw2v, focus and distill.")
     ] = None,
+    field: Field = "text",
     seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
+    layer: Annotated[int, typer.Option(help="distill: match the states after this layer; -1 is the last.")] = -1,
+    snippets: Annotated[int, typer.Option(help="distill: of each new token.")] = 25,
+    snippet_length: Annotated[int, typer.Option(help="distill: old tokens of a snippet.")] = 50,
+    batch: Annotated[int, typer.Option(help="distill: snippets at a time.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="distill.")] = 1e-4,
+    dtype: Annotated[str, typer.Option(help="distill: auto (as stored), float32 or bfloat16.")] = "auto",
+    vectors: Annotated[
+        str | None, typer.Option(metavar="FILE", help="focus: vectors of token ids; ofa: of words, both languages.")
+    ] = None,
+    rank: Annotated[int | None, typer.Option(help="ofa: of the factorization; all of it by default.")] = None,
+    hypernet: Annotated[str | None, typer.Option(metavar="FILE", help="zett: an exported hypernetwork.")] = None,
 ) -> None:
     from lep_plugins.initialization import initialize_embeddings
+    from lep_plugins.initialization.options import InitOptions
 
+    kind: Any = _choice("--dtype", dtype, ("auto", "float32", "bfloat16"))
+    options = InitOptions(layer, snippets, snippet_length, batch, learning_rate, kind, vectors, rank, hypernet)
     with _bytes("writing the model") as bar:
-        initialize_embeddings(model, tokenizer, output, method, corpus or (), seed, bar, _say)
+        initialize_embeddings(
+            model, tokenizer, output, method, corpus or (), seed, bar, _say, field=field, options=options
+        )
     typer.echo(str(output))
 
 

@@ -17,12 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from darumeru.core.errors import UserError
 from darumeru.models.token_bytes import TokenTable
 from lep_plugins.conversion import ConversionMatrix, Origin
 from lep_plugins.initialization.rows import Fresh, Ids, OldRows, weighted_rows
 from lep_plugins.initialization.task import Task
-from lep_plugins.vocabulary.corpus import Corpus
 
 SUPPORT, SHARE = 24, 0.9
 WIDTH, WINDOW, NEGATIVES = 64, 5, 5
@@ -31,8 +29,7 @@ BATCH, STEPS, RATE = 2048, 1500, 0.05
 
 def cw2v(task: Task) -> dict[str, Fresh]:
     """The same convex weights for each matrix. UserError: no corpus to learn from."""
-    if not task.corpus:
-        raise UserError("cw2v learns from text", where="--method cw2v", mend="give --corpus FILES")
+    task.text("cw2v")
     weights = convex_weights(task)
     return {old.name: weighted_rows(old, weights) for old in task.matrices}
 
@@ -131,7 +128,7 @@ def _pairs(task: Task, generator: torch.Generator) -> Iterator[tuple[torch.Tenso
     contexts: list[torch.Tensor] = []
     waiting = 0
     known = torch.from_numpy(np.diff(task.conversion.indptr) > 0)
-    for text in Corpus.of(task.corpus).texts():
+    for text in task.text("cw2v").texts():
         ids = torch.tensor(task.new_tokenizer.encode(text, add_special_tokens=False).ids, dtype=torch.int64)
         for distance in range(1, WINDOW + 1):
             left, right = ids[:-distance], ids[distance:]

@@ -1,20 +1,19 @@
-"""Initialization methods by name: a new one is one file and one line here."""
+"""Initialization methods by name: a new one is one function and one line here, or an entry point of a plugin."""
 
 from __future__ import annotations
 
-from darumeru.core.errors import UserError, near_names
-from lep_plugins.initialization.cw2v import cw2v
-from lep_plugins.initialization.mean import mean
-from lep_plugins.initialization.multivariate import multivariate
-from lep_plugins.initialization.omp import omp
-from lep_plugins.initialization.task import Initializer
+from typing import TYPE_CHECKING
 
-INITIALIZERS: dict[str, Initializer] = {"mean": mean, "multivariate": multivariate, "cw2v": cw2v, "omp": omp}
+from darumeru.core.registry import Registry
 
+if TYPE_CHECKING:
+    from lep_plugins.initialization.task import Initializer
 
-def initializer(method: str) -> Initializer:
-    """The method of that name. UserError, with the near names: there is none."""
-    if method not in INITIALIZERS:
-        near = near_names(method, INITIALIZERS) or INITIALIZERS
-        raise UserError(f'no initialization method "{method}"', where="--method", near=near)
-    return INITIALIZERS[method]
+OWN = ("mean", "multivariate", "cw2v", "omp", "focus", "ofa", "distill", "zett")
+
+INITIALIZERS: Registry[Initializer] = Registry(
+    "darumeru.initializers",
+    "initialization method",
+    {name: f"lep_plugins.initialization.{name}:{name}" for name in OWN},
+    lambda name, made: "" if callable(made) else f"{name} cannot be called",
+)

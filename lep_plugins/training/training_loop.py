@@ -53,6 +53,14 @@ class LoopSettings:
         return step == self.steps or bool(step and self.evaluate_every and step % self.evaluate_every == 0)
 
 
+@dataclass(frozen=True)
+class Objective:
+    """What a training minimizes. loss: of a model and a micro-batch, summed over its parts; parts: how many it has."""
+
+    loss: Callable[[Any, Batch], torch.Tensor]
+    parts: Callable[[Batch], int]
+
+
 class TrainingLoop:
     """Trains `model` with what `batches(step)` gives: the micro-batches of the whole step; each rank takes its share.
 
@@ -60,7 +68,8 @@ class TrainingLoop:
     depends on; a folder of another job is refused. on_step: called with the steps done and the model after each step.
     row_rates: id of a parameter -> what its rows' updates are multiplied with [rows, 1], as if each row had a learning
     rate of its own.
-    The loss is the mean over all learnt tokens of a step. Ranks add their gradients once a step, in float32.
+    objective: what is minimized, by default the cross-entropy. The loss is the mean over all its parts (learnt tokens)
+    of a step. Ranks add their gradients once a step, in float32.
     """
 
     def __init__(
@@ -73,11 +82,12 @@ class TrainingLoop:
         say: Callable[[str], None] = print,
         on_step: Callable[[int, Any], None] | None = None,
         row_rates: Mapping[int, torch.Tensor] | None = None,
+        objective: Objective | None = None,
     ) -> None:
         from accelerate import Accelerator
 
         self.batches, self.settings, self.folder = batches, settings, folder
-        self.say, self.on_step = say, on_step
+        self.say, self.on_step, self.objective = say, on_step, objective or Objective(learnt_loss, learnt_tokens)
         self.job = json.loads(json.dumps(dict(job), default=str))
         self.accelerator = Accelerator(cpu=not torch.accelerator.is_available())
         self.model = model.to(self.accelerator.device)
@@ -120,10 +130,10 @@ class TrainingLoop:
     def _step(self) -> float:
         batches = self.batches(self.step)
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        learnt = sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in batches)
+        parts = sum(self.objective.parts(batch) for batch in batches)
         total = torch.zeros((), dtype=torch.float64)
         for batch in batches[rank::world]:
-            loss = learnt_loss(self.model, batch) / max(1, learnt)
+            loss = self.objective.loss(self.model, batch) / max(1, parts)
             self.accelerator.backward(loss)
             self.masters.take_gradients()
             total += loss.detach().double().cpu()
@@ -217,6 +227,11 @@ def read_losses(folder: Path) -> list[dict[str, Any]]:
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def learnt_tokens(batch: Batch) -> int:
+    """Tokens of a micro-batch that are to be guessed."""
+    return int((batch["labels"][:, 1:] != IGNORED).sum())
 
 
 def learnt_loss(model: Any, batch: Batch) -> torch.Tensor:

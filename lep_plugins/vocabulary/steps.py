@@ -9,6 +9,7 @@ from typing import Literal
 
 from darumeru.adaptation.protocols import Candidate, StepContext
 from darumeru.core.errors import UserError
+from lep_plugins.initialization.options import DEFAULTS, InitOptions
 from lep_plugins.vocabulary.bpe import COVERAGE, Texts, train_bpe
 from lep_plugins.vocabulary.corpus import Corpus, Normalization
 from lep_plugins.vocabulary.description import Description
@@ -29,17 +30,24 @@ def _no_texts(normalization: Normalization = "NFC") -> Iterable[str]:
 
 @dataclass(frozen=True)
 class _Scheme:
-    """corpus: text files. method: how rows of new tokens are initialized. field: of JSON lines and Parquet. share: of
-    the documents, drawn at random (always the same ones)."""
+    """corpus: text files. method: how rows of new tokens are initialized; init: the options of that method. field: of
+    JSON lines and Parquet. share: of the documents, drawn at random (always the same ones)."""
 
     corpus: tuple[str, ...] = ()
     method: str = "mean"
     field: str = "text"
     share: float = 1.0
+    init: InitOptions = DEFAULTS
 
     name = "vocab"
+    resumable = True
     reads_text = True
     runs_out = "no allowed pair occurs often enough any more; add text, or lower the minimum frequency"
+
+    def __post_init__(self) -> None:
+        from lep_plugins.initialization.registry import INITIALIZERS
+
+        INITIALIZERS.origin(self.method)  # an unknown method is told before anything is trained
 
     def notes(self, old: Description, new: Description) -> list[str]:
         """What there is to say of the new tokenizer."""
@@ -70,19 +78,25 @@ class _Scheme:
         return write_tokenizer(source, new, output, say)
 
     def run(self, context: StepContext, candidate: Candidate) -> Iterator[Candidate]:
-        """Yield one model: `candidate` with the new tokenizer and initialized embeddings."""
+        """Yield one model: `candidate` with the new tokenizer and initialized embeddings. A tokenizer that an earlier
+        try has written, and rows that it has learnt, are gone on with."""
         from lep_plugins.initialization import initialize_embeddings
 
-        tokenizer = self.make_tokenizer(candidate.path, context.output / "tokenizer", say=context.say)
-        model = initialize_embeddings(
-            candidate.path,
-            tokenizer,
-            context.output / "model",
-            self.method,
-            self.corpus,
-            context.seed,
-            say=context.say,
-        )
+        tokenizer, model = context.output / "tokenizer", context.output / "model"
+        if not tokenizer.is_dir():
+            self.make_tokenizer(candidate.path, tokenizer, say=context.say)
+        if not model.is_dir():
+            initialize_embeddings(
+                candidate.path,
+                tokenizer,
+                model,
+                self.method,
+                self.corpus,
+                context.seed,
+                say=context.say,
+                field=self.field,
+                options=self.init,
+            )
         parameters = asdict(self) | {"corpus": list(self.corpus)}
         parents = (candidate.label or str(candidate.path),)
         yield Candidate(model, self.name, parameters, parents, label=f"{self.name}-{self.method}")
