@@ -12,7 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from darumeru.adaptation.protocols import Candidate, StepContext
 from darumeru.core.errors import UserError
+from darumeru.core.fields import checked_fields
 from lep_plugins.conversion import ConversionMatrix, Origin
 from lep_plugins.initialization import initialize_embeddings
 from lep_plugins.initialization.distill import Batches, distill, mean_distance
@@ -21,6 +23,7 @@ from lep_plugins.initialization.mean import mean
 from lep_plugins.initialization.options import InitOptions
 from lep_plugins.initialization.snippets import Snippet, SnippetSearch
 from lep_plugins.initialization.task import Task
+from lep_plugins.vocabulary import steps
 from tests.cli.command import darumeru
 from tests.lep.test_initialization import EMBEDDING, HEAD, step_of, task_of
 from tests.lep.texts import ENGLISH, HELD_OUT, RUSSIAN
@@ -213,6 +216,27 @@ def test_a_stopped_distillation_goes_on_to_the_same_rows(
     assert "training goes on from step 4" in said
     one, other_one = (load_file(folder / "model.safetensors")[EMBEDDING] for folder in (whole, output))
     assert torch.equal(one, other_one)
+
+
+def test_a_recipe_names_the_method_and_its_options(
+    folders: dict[str, tuple[Path, Path]], corpus: Path, tmp_path: Path
+) -> None:
+    """Checked as a recipe is; a step that was cut short after its tokenizer goes on with it."""
+    values = {"corpus": str(corpus), "size": 640, "method": "distill", "init": {"snippets": 4, "layer": 1}}
+    checked = checked_fields("step vocab_extend", steps.VocabExtend, values, lambda *said: UserError(said[0]))
+    step = steps.VocabExtend(**checked)
+    assert step.init == InitOptions(snippets=4, layer=1) and step.resumable
+    with pytest.raises(UserError, match="layers"):
+        checked_fields("", steps.VocabExtend, {"init": {"layers": 1}}, lambda *said: UserError(said[0]))
+    with pytest.raises(UserError, match="did you mean distill"):
+        steps.VocabExtend(method="distil")
+    step.make_tokenizer(folders["llama3"][0], tmp_path / "tokenizer")
+    before = (tmp_path / "tokenizer" / "tokenizer.json").stat().st_mtime_ns
+    (candidate,) = step.run(StepContext(tmp_path), Candidate(folders["llama3"][0]))
+    assert (tmp_path / "tokenizer" / "tokenizer.json").stat().st_mtime_ns == before
+    report = json.loads((candidate.path / "initialization.json").read_text(encoding="utf-8"))
+    assert report["options"]["layer"] == 1 and report["trained"] > 10
+    assert candidate.parameters["init"]["snippets"] == 4 and candidate.label == "vocab_extend-distill"
 
 
 def test_padding_by_length_sees_nothing_of_its_neighbours(

@@ -170,7 +170,7 @@ def test_stats_count_what_they_say(shell: Shell, tmp_path: Path) -> None:
         ("train --model @llama3 --corpus @ru.txt --size 9 --output @new", "too small"),
         ("trim --model @llama3 --corpus @ru.txt --output @llama2", "not empty"),
         ("init --model @llama3 --tokenizer @bare --output @new", "transformers cannot load the tokenizer"),
-        ("init --model @llama3 --tokenizer @llama3 --method fokus --output @new", "no initialization method"),
+        ("init --model @llama3 --tokenizer @llama3 --method fokus --output @new", "did you mean focus?"),
         ("stats --tokenizer @wordpiece.json --corpus @ru.txt", "unknown kind"),
         ("stats --tokenizer @llama3 --corpus @ru.txt @latin.txt", "not UTF-8"),
     ],
