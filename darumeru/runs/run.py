@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from darumeru.core.row import SampleRow
 from darumeru.runs.join import joined_rows, with_metrics
 from darumeru.runs.manifest import MANIFEST, PROGRESS, check_schema, read_manifest
 from darumeru.runs.results import SCHEMA, Results
-from darumeru.runs.score import RESULTS
+from darumeru.runs.score import RESULTS, compute
 from darumeru.runs.stored_plan import read_plan
 
 if TYPE_CHECKING:
@@ -77,6 +77,15 @@ def load_run(path: str | Path, *, finished: bool = True, check_samples: bool = F
     if check_samples:
         check_files(run, results)
     return Run(run, manifest, results)
+
+
+def run_so_far(path: str | Path) -> Run:
+    """A run that is going on, or was interrupted, scored from the answers that are there: without intervals, and
+    nothing is written. UserError for a folder that is not a run, or holds no plan yet."""
+    run = Path(path).expanduser()
+    manifest = read_manifest(run)
+    results, _ = compute(run, {**manifest, "resamples": 0}, {})
+    return Run(run, manifest, replace(results, manifest=manifest))
 
 
 def _check_manifest(run: Path, manifest: Mapping[str, Any], scored: Mapping[str, Any]) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,20 @@ def score_run(run: Path, manifest: Mapping[str, Any], failures: Mapping[str, str
 
     manifest: embedded in the results; its seed and resamples are used. failures: task -> error of this run.
     """
+    results, statistics = compute(run, manifest, failures or {})
+    stored_hash = write_statistics(run, statistics, results.files)
+    if stored_hash:
+        results = replace(results, files={**results.files, STATISTICS: stored_hash})
+    document = results.to_dict()
+    document["checksum"] = content_hash(document)
+    write_atomically(run / RESULTS, to_json(document))
+    return results
+
+
+def compute(
+    run: Path, manifest: Mapping[str, Any], failures: Mapping[str, str]
+) -> tuple[Results, dict[str, Mapping[str, Statistic]]]:
+    """The same scores, and the statistics behind them by task and metric; nothing is written."""
     seed, resamples = int(manifest["seed"]), int(manifest["resamples"])
     scored: dict[str, TaskScore] = {}
     spread: dict[str, _Resampled] = {}
@@ -53,30 +67,29 @@ def score_run(run: Path, manifest: Mapping[str, Any], failures: Mapping[str, str
             continue
         rows = joined_rows(run, task)
         texts += [(task.language, row.meta) for row in rows if "text_tokens" in row.meta]
-        error = task.error or (failures or {}).get(task.name)
+        error = task.error or failures.get(task.name)
         statistics[task.name] = {name: metric_named(name).statistic(rows) for name in task.metrics} if rows else {}
         scored[task.name], spread[task.name] = score_task(task, rows, statistics[task.name], seed, resamples, error)
-    foreign = _foreign(run, stored, failures or {}, resamples)
+    foreign = _foreign(run, stored, failures, resamples)
     for one in foreign.values():
         scored |= one.tasks
     scored = {task.name: scored[task.name] for task in stored}
     groups = _groups(scored, spread) | {name: mean for one in foreign.values() for name, mean in one.groups.items()}
     micro = _micro_avg(scored, spread)
+    documents = {name: one.document for name, one in foreign.items()}
+    results = Results(scored, groups, micro, token_efficiency(texts), manifest, _hashes(run, scored), documents)
+    return results, statistics
+
+
+def _hashes(run: Path, tasks: Iterable[str]) -> dict[str, str]:
+    """sha256 of the files that scores are computed from."""
     files = {PLAN: file_hash(run / PLAN)}
-    for name in scored:
+    for name in tasks:
         for folder in (QUESTIONS, SAMPLES):
             path = run / folder / task_file(name)
             if path.exists():
                 files[f"{folder}/{path.name}"] = file_hash(path)
-    stored_hash = write_statistics(run, statistics, files)
-    if stored_hash:
-        files[STATISTICS] = stored_hash
-    documents = {name: one.document for name, one in foreign.items()}
-    results = Results(scored, groups, micro, token_efficiency(texts), manifest, files, documents)
-    document = results.to_dict()
-    document["checksum"] = content_hash(document)
-    write_atomically(run / RESULTS, to_json(document))
-    return results
+    return files
 
 
 def _foreign(
