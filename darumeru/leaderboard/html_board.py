@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from darumeru.leaderboard.cell_text import about_text, cell_of
 from darumeru.leaderboard.charts import Bar, Shape, bar_chart, radar
@@ -19,7 +20,8 @@ SHAPES = 5
 
 @dataclass(frozen=True)
 class _Line:
-    """A row as the template needs it: cells in the order of the columns; notes: what its details say."""
+    """A row as the template needs it: cells in the order of the columns; notes: what its details say; link: address of
+    its report."""
 
     row: Row
     cells: tuple[Cell, ...]
@@ -28,35 +30,41 @@ class _Line:
     published: bool
     partial: bool
     deleted: bool
+    link: str
 
 
 def render(table: Table, pictures: Sequence[tuple[str, str]] = ()) -> str:
     """The page's HTML, complete and self-contained. Encode it as UTF-8. pictures: titles and SVGs that stand in it."""
-    lines = [_line(row, table.columns) for row in table.rows]
+    return render_page("board.html.j2", ["board.js"], **board_values(table, pictures))
+
+
+def board_values(
+    table: Table, pictures: Sequence[tuple[str, str]] = (), links: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """What templates/board.html.j2 needs. links: key of a row -> address of its report."""
+    lines = [_line(row, table.columns, (links or {}).get(row.key, "")) for row in table.rows]
     plotted = _plotted(table)
     marks = {mark for row in table.rows for mark in row.marks}
     marks |= {mark for line in lines for cell in line.cells for mark in cell.marks}
-    return render_page(
-        "board.html.j2",
-        ["board.js"],
-        title=table.title,
-        columns=table.columns,
-        kinds=[kind for kind in ("group", "task") if any(column.kind == kind for column in table.columns)],
-        lines=lines,
-        mixed=len({line.published for line in lines}) == 2,
-        sorted_by=table.sorted_by,
-        footer=table.footer,
-        marks=[mark for mark in Mark if mark in marks],
-        bars=_bars(table, plotted),
-        plotted=plotted,
-        bars_shown=BARS,
-        radar=_radar(table),
-        shapes_shown=SHAPES,
-        pictures=pictures,
-    )
+    return {
+        "title": table.title,
+        "columns": table.columns,
+        "kinds": [kind for kind in ("group", "task") if any(column.kind == kind for column in table.columns)],
+        "lines": lines,
+        "mixed": len({line.published for line in lines}) == 2,
+        "sorted_by": table.sorted_by,
+        "footer": table.footer,
+        "marks": [mark for mark in Mark if mark in marks],
+        "bars": _bars(table, plotted),
+        "plotted": plotted,
+        "bars_shown": BARS,
+        "radar": _radar(table),
+        "shapes_shown": SHAPES,
+        "pictures": pictures,
+    }
 
 
-def _line(row: Row, columns: Sequence[Column]) -> _Line:
+def _line(row: Row, columns: Sequence[Column], link: str) -> _Line:
     cells = tuple(cell_of(row, column) for column in columns)
     given = [(column.title, row.cells[column.key]) for column in columns if column.key in row.cells]
     notes = [(Note.same(title), cell.reason) for title, cell in given if cell.reason]
@@ -65,8 +73,8 @@ def _line(row: Row, columns: Sequence[Column]) -> _Line:
         (Note(key, ABOUT_RU.get(key, key)), about_text(value)) for key, value in row.about.items() if value is not None
     ]
     search = " ".join([row.name, row.key, *(mark.value for mark in row.marks), *(text for _, text in notes)])
-    flags = (mark in row.marks for mark in (Mark.PUBLISHED, Mark.PARTIAL, Mark.DELETED))
-    return _Line(row, cells, tuple(notes), search, *flags)
+    published, partial, deleted = (mark in row.marks for mark in (Mark.PUBLISHED, Mark.PARTIAL, Mark.DELETED))
+    return _Line(row, cells, tuple(notes), search, published, partial, deleted, link)
 
 
 def _plotted(table: Table) -> Column | None:

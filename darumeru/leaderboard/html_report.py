@@ -16,7 +16,7 @@ from darumeru.leaderboard.charts import Bar, Shape, bar_chart, radar
 from darumeru.leaderboard.curve import CURVE, Point, learning_curve, read_curve
 from darumeru.leaderboard.measures import metric_measure, task_measure, task_measures
 from darumeru.leaderboard.output import check_output, write_output
-from darumeru.leaderboard.page import embed_json, render_page
+from darumeru.leaderboard.page import Served, embed_json, render_page
 from darumeru.leaderboard.report_samples import Samples, read_samples
 from darumeru.leaderboard.report_tokens import NO_TOKENS, Tokenized, run_tokenizer
 from darumeru.metrics.measure import combined
@@ -25,6 +25,7 @@ from darumeru.runs.run import Run, load_run
 from darumeru.tasks.registry import LEADERBOARD_GROUPS
 
 PAGE_SIZE = 50
+RESULTS = ("any_result", "right", "wrong", "partly", "unscored")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def write_report(
     """
     path = check_output(Path(output), new_folder=False, force=force)
     found = load_run(run, finished=not unfinished, check_samples=True)
-    points = _curve(found.path, curve)
+    points = curve_of(found.path, curve)
     chosen = run_tokenizer(found.results.manifest, tokenizer)
     marker = Tokenized(chosen, len(found.results.tasks)) if chosen is not None else NO_TOKENS
     samples = read_samples(found, marker)
@@ -63,13 +64,14 @@ def write_report(
     return Written(path, path.stat().st_size, samples.count, samples.with_tokens)
 
 
-def render(run: Run, samples: Samples, points: Sequence[Point] = ()) -> str:
-    """The page's HTML. Encode it as UTF-8."""
+def render(run: Run, samples: Samples, points: Sequence[Point] = (), served: Served | None = None) -> str:
+    """The page's HTML. Encode it as UTF-8. served: the texts of the samples are fetched and not in it."""
     results = run.results
     manifest = run.manifest
     return render_page(
         "report.html.j2",
         ["report.js", "sample.js"],
+        served,
         title=str(results.manifest["model"]["name"]),
         manifest=manifest,
         facts=_facts(manifest),
@@ -84,15 +86,13 @@ def render(run: Run, samples: Samples, points: Sequence[Point] = ()) -> str:
         bars=_bars(results),
         radar=_radar(results),
         curve=learning_curve(points),
-        count=samples.count,
-        tasks=[task.name for task in samples.tasks if task.ids],
-        index=embed_json(_index(samples)),
-        chunks=samples.chunks,
+        **sample_values(samples, RESULTS, sides=("",), embedded=served is None),
         token_efficiency=results.token_efficiency,
     )
 
 
-def _curve(run: Path, asked: str | Path | None) -> list[Point]:
+def curve_of(run: Path, asked: str | Path | None = None) -> list[Point]:
+    """The learning curve that a run belongs to, empty where there is none; `asked`: the file or folder named."""
     # A point of a training lies in TRAINING/darumeru/steps beside the curve that it belongs to.
     own = run.parent.parent / CURVE if run.parent.name == "steps" else run / CURVE
     path = Path(asked).expanduser() if asked else own
@@ -163,6 +163,14 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _index(samples: Samples) -> dict[str, Any]:
-    tasks = [vars(task) for task in samples.tasks]
-    return {"page": PAGE_SIZE, "tasks": tasks}
+def sample_values(samples: Samples, results: Sequence[str], sides: Sequence[str], embedded: bool) -> dict[str, Any]:
+    """What templates/samples.html.j2 needs. results: words of the filter. sides: what is said of each column of
+    answers. embedded: whether the texts are in the page."""
+    return {
+        "count": samples.count,
+        "tasks": [task.name for task in samples.tasks if task.ids],
+        "index": embed_json({"page": PAGE_SIZE, "tasks": [vars(task) for task in samples.tasks]}),
+        "chunks": samples.chunks if embedded else (),
+        "results": results,
+        "sides": sides,
+    }

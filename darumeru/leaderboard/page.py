@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -25,16 +26,27 @@ if TYPE_CHECKING:
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
-def render_page(template: str, scripts: Sequence[str], **values: Any) -> str:
+@dataclass(frozen=True)
+class Served:
+    """What a page of `darumeru view` has beside that of a file. version: of what it was made from; the page asks for
+    that and renews itself. home: address of the overview; "" on that page itself."""
+
+    version: str
+    home: str = ""
+
+
+def render_page(template: str, scripts: Sequence[str], served: Served | None = None, **values: Any) -> str:
     """The filled template. scripts: files of templates/ that make up the page's one script. Lone surrogates, which no
     UTF-8 file can hold, come out as U+FFFD."""
-    style, script = _file("page.css"), "\n".join(_file(name) for name in ("common.js", *scripts))
+    names = ["common.js", *(["live.js"] if served else []), *scripts]
+    style, script = _file("page.css"), "\n".join(map(_file, names))
+    own = "connect-src 'self'; form-action 'self'" if served else "form-action 'none'"
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"base-uri 'none'; {own}"
     )
     text = _environment().get_template(template).render(
-        policy=policy, style=Markup(style), script=Markup(script), words=embed_json(WORDS), **values
+        policy=policy, style=Markup(style), script=Markup(script), words=embed_json(WORDS), served=served, **values
     )  # fmt: skip
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 

@@ -24,20 +24,26 @@ PREVIEW = 60
 
 
 @dataclass
-class TaskIndex:
-    """A task's samples without their texts, in the order of the plan; what the list, the filters and deep links need.
+class Answers:
+    """Answers of a task, without their texts. values: the sample's part of the task's score, in [0, 1], None where a
+    single sample has none. flags: sum of UNPARSED, EMPTY, TRUNCATED. answers: beginnings."""
 
-    values: the sample's part of the task's score, in [0, 1], None where a single sample has none. flags: sum of
-    UNPARSED, EMPTY, TRUNCATED. answers, targets: beginnings. counts: samples in each chunk. first: number of the first
-    chunk. absent: ids that were not answered.
-    """
-
-    name: str
-    first: int
-    ids: list[str] = field(default_factory=list)
     values: list[float | None] = field(default_factory=list)
     flags: list[int] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
+
+
+@dataclass
+class TaskIndex(Answers):
+    """A task's samples without their texts, in the order of the plan; what the list, the filters and deep links need.
+
+    targets: beginnings. counts: samples in each chunk. first: number of the first chunk. absent: ids that were not
+    answered.
+    """
+
+    name: str = ""
+    first: int = 0
+    ids: list[str] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
@@ -64,25 +70,30 @@ def read_samples(run: Run, marker: TokenMarker = NO_TOKENS) -> Samples:
     chunks: list[str] = []
     tasks: list[TaskIndex] = []
     for stored in read_plan(run.path):
-        if stored.asking.get("options", {}).get("private"):
+        if is_private(stored):
             continue
-        index = TaskIndex(stored.name, len(chunks))
+        index = TaskIndex(name=stored.name, first=len(chunks))
         tasks.append(index)
         rows = list(run.rows(stored.name))
         known = {row.id for row in rows}
         asked = (one.id for one in read_questions(run.path, stored))
         index.absent = [name for name in (*asked, *stored.too_long) if name not in known]
         shares = marker.for_task(len(rows))
-        for batch in _batches(rows):
+        for batch in batches(rows):
             documents = []
             for row in batch:
-                _add(index, stored, row)
+                add(index, stored, row)
                 tokens = shares.mark(row)
                 with_tokens += bool(tokens)
-                documents.append(_document(row, tokens))
+                documents.append(document(row, tokens))
             index.counts.append(len(batch))
             chunks.append(pack(documents))
     return Samples(tasks, chunks, with_tokens)
+
+
+def is_private(task: StoredTask) -> bool:
+    """Whether the task's texts are shown on no page."""
+    return bool(task.asking.get("options", {}).get("private"))
 
 
 def pack(value: Any) -> str:
@@ -95,7 +106,7 @@ def pack(value: Any) -> str:
     return base64.b64encode(gzip.compress(data, 6, mtime=0)).decode()
 
 
-def _batches(rows: Sequence[SampleRow]) -> Iterator[list[SampleRow]]:
+def batches(rows: Sequence[SampleRow]) -> Iterator[list[SampleRow]]:
     batch: list[SampleRow] = []
     size = 0
     for row in rows:
@@ -108,13 +119,17 @@ def _batches(rows: Sequence[SampleRow]) -> Iterator[list[SampleRow]]:
         yield batch
 
 
-def _add(index: TaskIndex, task: StoredTask, row: SampleRow) -> None:
+def add(index: TaskIndex, task: StoredTask, row: SampleRow) -> None:
     index.ids.append(row.id)
+    add_answer(index, task, row)
+    index.targets.append(_preview(row.target))
+
+
+def add_answer(index: Answers, task: StoredTask, row: SampleRow) -> None:
     value = sample_score(task, row)
     index.values.append(None if value is None else round(value, 4))
     index.flags.append(flags(task, row))
     index.answers.append(_preview(_said(row)))
-    index.targets.append(_preview(row.target))
 
 
 def sample_score(task: StoredTask, row: SampleRow) -> float | None:
@@ -161,7 +176,7 @@ def _preview(value: Any) -> str:
     return shorten(" ".join(text[: 4 * PREVIEW].split()), PREVIEW)
 
 
-def _document(row: SampleRow, tokens: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+def document(row: SampleRow, tokens: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     if row.answer.probabilities is not None:
         answer = {"probabilities": list(row.answer.probabilities.items()), "chosen": chosen(row)}

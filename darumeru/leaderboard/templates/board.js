@@ -1,13 +1,26 @@
-const table = byId("board");
-const body = table.tBodies[0];
-const headers = all("thead th", table);
-const models = all("tr.model", body).map((row, place) => {
-  const button = row.querySelector(".more");
-  const about = button && byId(button.getAttribute("aria-controls"));
-  return { row, place, button, about, cells: [...row.cells], search: fold(row.dataset.search), shown: true };
-});
 const collator = new Intl.Collator(undefined, { numeric: true });
-let sorted = headers.findIndex((header) => header.hasAttribute("aria-sort"));
+let table, body, headers, models, sorted, barNodes, barColumn, shapes;
+
+function setUp() {
+  table = byId("board");
+  body = table.tBodies[0];
+  headers = all("thead th", table);
+  models = all("tr.model", body).map((row, place) => {
+    const button = row.querySelector(".more");
+    const about = button && byId(button.getAttribute("aria-controls"));
+    button?.addEventListener("click", () => {
+      const open = button.getAttribute("aria-expanded") !== "true";
+      button.setAttribute("aria-expanded", String(open));
+      about.hidden = !open;
+    });
+    return { row, place, button, about, cells: [...row.cells], search: fold(row.dataset.search), shown: true };
+  });
+  sorted = headers.findIndex((header) => header.hasAttribute("aria-sort"));
+  headers.forEach((header, place) => header.querySelector("button").addEventListener("click", () => sort(place)));
+  barNodes = new Map(all("#bars .bar").map((node) => [node.dataset.key, node]));
+  barColumn = Math.max(headers.findIndex((header) => header.dataset.column === table.dataset.sorted), 2);
+  shapes = new Map(all("#radar .shape").map((node) => [node.dataset.key, node]));
+}
 
 function number(cell, name = "value") {
   return name in cell.dataset ? Number(cell.dataset[name]) : null;
@@ -60,9 +73,6 @@ function draw() {
   drawRadar(shown);
 }
 
-const barNodes = new Map(all("#bars .bar").map((node) => [node.dataset.key, node]));
-let barColumn = Math.max(headers.findIndex((header) => header.dataset.column === table.dataset.sorted), 2);
-
 function drawBars(shown) {
   const picture = document.querySelector("#bars svg");
   if (!picture) return;
@@ -97,8 +107,6 @@ function drawBars(shown) {
   byId("bars-note").textContent = say("bars_by", { column, n: drawn.length });
 }
 
-const shapes = new Map(all("#radar .shape").map((node) => [node.dataset.key, node]));
-
 function drawRadar(shown) {
   if (!byId("radar")) return;
   const most = Number(byId("radar").dataset.most);
@@ -115,16 +123,26 @@ function drawRadar(shown) {
   byId("radar-note").textContent = say("radar_note", { n: drawn.length });
 }
 
-headers.forEach((header, index) => header.querySelector("button").addEventListener("click", () => sort(index)));
-for (const model of models) {
-  model.button?.addEventListener("click", () => {
-    const open = model.button.getAttribute("aria-expanded") !== "true";
-    model.button.setAttribute("aria-expanded", String(open));
-    model.about.hidden = !open;
-  });
+function show(kind) {
+  table.dataset.show = kind;
 }
-byId("filter").addEventListener("input", filter);
-byId("origin")?.addEventListener("change", filter);
-byId("columns")?.addEventListener("change", (event) => { table.dataset.show = event.target.value; });
-languageListeners.push(draw);
+
+if (byId("board")) {
+  setUp();
+  byId("filter").addEventListener("input", filter);
+  byId("origin")?.addEventListener("change", filter);
+  byId("columns")?.addEventListener("change", (event) => show(event.target.value));
+  languageListeners.push(draw);
+  if (document.body.dataset.version) {
+    renewed.push(() => {
+      const [column, direction] = [headers[sorted]?.dataset.column, headers[sorted]?.getAttribute("aria-sort")];
+      if (body.isConnected) return;
+      setUp();
+      show(byId("columns")?.value ?? "");
+      const place = headers.findIndex((header) => header.dataset.column === column);
+      while (place >= 0 && headers[place].getAttribute("aria-sort") !== direction) sort(place);
+      filter();
+    });
+  }
+}
 setLanguage(language);

@@ -1,25 +1,37 @@
-const index = JSON.parse(byId("index").textContent);
 const FLAGS = { unparsed: 1, empty: 2, truncated: 4 };
 
-// Every sample by its number in the run; the texts stay packed until they are wanted.
-const owner = [];
-const within = [];
-index.tasks.forEach((task, number) => task.ids.forEach((_, place) => { owner.push(number); within.push(place); }));
-const total = owner.length;
+// Every sample by its number in the run; the texts stay packed until they are wanted. A task of two compared runs has
+// `other`: the values, flags and answers of A beside those of B.
+let index, owner, within, total;
+const opened = new Map();
+
+function takeIndex(found) {
+  [index, owner, within] = [found, [], []];
+  index.tasks.forEach((task, number) => task.ids.forEach((_, place) => { owner.push(number); within.push(place); }));
+  total = owner.length;
+  opened.clear();
+}
+
+takeIndex(JSON.parse(byId("index").textContent));
 
 let parsed = document.readyState !== "loading";
 const whole = parsed ? Promise.resolve() : new Promise((done) => {
   document.addEventListener("DOMContentLoaded", () => { parsed = true; done(); });
 });
-const opened = new Map();
+
+async function packed(number) {
+  if (document.body.dataset.version) return fetchChunk(number);
+  if (!byId(`chunk-${number}`)?.nextElementSibling) await whole;
+  return Uint8Array.from(atob(byId(`chunk-${number}`).textContent.trim()), (letter) => letter.charCodeAt(0));
+}
 
 async function unpack(number) {
   if (opened.has(number)) return opened.get(number);
-  if (!byId(`chunk-${number}`)?.nextElementSibling) await whole;
-  const bytes = Uint8Array.from(atob(byId(`chunk-${number}`).textContent.trim()), (letter) => letter.charCodeAt(0));
+  const of = index;
+  const bytes = await packed(number);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   const samples = JSON.parse(await new Response(stream).text());
-  opened.set(number, samples);
+  if (of === index) opened.set(number, samples);
   if (opened.size > 12) opened.delete(opened.keys().next().value);
   return samples;
 }
@@ -38,23 +50,46 @@ function encode(text) {
   return encodeURIComponent(text.toWellFormed?.() ?? text);
 }
 
-function resultOf(sample) {
-  const value = index.tasks[owner[sample]].values[within[sample]];
+function resultOf(value) {
   return value === null ? "unscored" : value >= 1 ? "right" : value <= 0 ? "wrong" : "partly";
 }
 
-function badges(sample) {
+// What the sample is, of one run or of two: "right" is right in both.
+function isResult(sample, wanted) {
   const task = index.tasks[owner[sample]];
-  const value = task.values[within[sample]];
-  const result = resultOf(sample);
+  const [value, before] = [task.values[within[sample]], task.other?.values[within[sample]]];
+  if (!task.other) return resultOf(value) === wanted;
+  if (wanted === "gained") return value > before && before !== null;
+  if (wanted === "lost") return value < before && value !== null;
+  if (wanted === "flipped") return isResult(sample, "gained") || isResult(sample, "lost");
+  return resultOf(value) === wanted && resultOf(before) === wanted;
+}
+
+function flagsOf(sample) {
+  const task = index.tasks[owner[sample]];
+  return task.flags[within[sample]] | (task.other?.flags[within[sample]] ?? 0);
+}
+
+function badgesOf(value, flags) {
+  const result = resultOf(value);
   const found = result === "unscored" ? [] : [make("span", {
     classes: `badge ${result}`,
     text: result === "partly" ? value.toFixed(2) : say(result),
   })];
   for (const [name, bit] of Object.entries(FLAGS)) {
-    if (task.flags[within[sample]] & bit) found.push(make("span", { classes: `badge ${name}`, text: say(name) }));
+    if (flags & bit) found.push(make("span", { classes: `badge ${name}`, text: say(name) }));
   }
   return found;
+}
+
+function badges(sample) {
+  const task = index.tasks[owner[sample]];
+  const place = within[sample];
+  const own = badgesOf(task.values[place], task.flags[place]);
+  return task.other
+    ? [make("b", { text: "A" }), ...badgesOf(task.other.values[place], task.other.flags[place]), make("br"),
+      make("b", { text: "B" }), ...own]
+    : own;
 }
 
 let found = [];
@@ -67,19 +102,20 @@ function candidates() {
   for (let sample = 0; sample < total; sample++) {
     const entry = index.tasks[owner[sample]];
     if (task && entry.name !== task) continue;
-    if (result && resultOf(sample) !== result) continue;
-    if (bit && !(entry.flags[within[sample]] & bit)) continue;
+    if (result && !isResult(sample, result)) continue;
+    if (bit && !(flagsOf(sample) & bit)) continue;
     samples.push(sample);
   }
   return samples;
 }
 
 // A text search unpacks one chunk after the other and lets the page breathe between them; a new question ends it.
-async function search() {
+async function search(keep) {
   const turn = ++asked;
+  const before = keep === true ? page : 0;
   const parts = split(byId("search").value);
   const chosen = candidates();
-  page = 0;
+  page = before;
   if (!parts.length) {
     found = chosen;
     draw();
@@ -106,9 +142,11 @@ async function search() {
 
 function matches(sample, parts) {
   const target = typeof sample.target === "string" ? sample.target : JSON.stringify(sample.target);
-  const text = fold([sample.id, sample.prompt, sample.answer.text ?? "", target].join("\n"));
+  const text = fold([sample.id, sample.prompt, sample.answer.text ?? "", sample.other?.answer.text ?? "", target].join("\n"));
   return parts.every((part) => text.includes(part));
 }
+
+const preview = (label, text) => make("td", { classes: "preview", data: { label } }, make("bdi", { text }));
 
 function drawRows() {
   const start = page * index.page;
@@ -120,8 +158,9 @@ function drawRows() {
         make("a", { href: link(sample), classes: "open" }, make("bdi", { text: task.ids[place] })),
         make("span", { classes: "interval" }, make("bdi", { text: task.name }))),
       make("td", {}, ...badges(sample)),
-      make("td", { classes: "preview", data: { label: say("answer") } }, make("bdi", { text: task.answers[place] })),
-      make("td", { classes: "preview", data: { label: say("target") } }, make("bdi", { text: task.targets[place] })));
+      ...(task.other ? [preview(`${say("answer")} A`, task.other.answers[place])] : []),
+      preview(say("answer") + (task.other ? " B" : ""), task.answers[place]),
+      preview(say("target"), task.targets[place]));
     row.addEventListener("click", (event) => {
       if (!event.target.closest("a") && !getSelection().toString()) location.hash = link(sample);
     });
@@ -162,19 +201,30 @@ if (byId("samples")) {
     clearTimeout(waiting);
     waiting = setTimeout(search, 200);
   });
-  for (const name of ["task", "result", "flag"]) byId(name).addEventListener("change", search);
+  for (const name of ["task", "result", "flag"]) byId(name).addEventListener("change", () => search());
   byId("reset").addEventListener("click", () => {
     for (const name of ["search", "task", "result", "flag"]) byId(name).value = "";
     search();
   });
   byId("previous").addEventListener("click", () => turnTo(page - 1));
   byId("next").addEventListener("click", () => turnTo(page + 1));
-  for (const button of all(".open-task")) {
-    button.addEventListener("click", () => {
-      byId("task").value = button.dataset.task;
-      search();
-      byId("samples-title").scrollIntoView();
-    });
-  }
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest(".open-task");
+    if (!button) return;
+    byId("task").value = button.dataset.task;
+    search();
+    byId("samples-title").scrollIntoView();
+  });
   languageListeners.push(draw);
+}
+if (document.body.dataset.version) {
+  renewed.push((fresh) => {
+    takeIndex(JSON.parse(fresh.getElementById("index").textContent));
+    if (!byId("samples")) return;
+    const known = new Set(all("option", byId("task")).map((option) => option.value));
+    for (const { name, ids } of index.tasks) {
+      if (ids.length && !known.has(name)) byId("task").append(make("option", { value: name, text: name }));
+    }
+    search(true);
+  });
 }

@@ -68,11 +68,14 @@ function drawSample(sample, data) {
   byId("sample-next").disabled = place === order.length - 1;
   byId("sample-content").replaceChildren(
     make("p", { classes: "flags" }, ...badges(sample)),
-    ...texts("prompt", data.prompt, data.prompt_tokens, data.tokens?.prompt),
-    ...answerParts(data),
+    ...(data.other?.prompt === undefined ? [] : texts("prompt", data.other.prompt, data.other.prompt_tokens, null, " A")),
+    ...texts("prompt", data.prompt, data.prompt_tokens, data.tokens?.prompt, data.other?.prompt === undefined ? "" : " B"),
+    ...(data.other ? answerParts({ ...data.other, target: data.target }, " A") : []),
+    ...answerParts(data, data.other ? " B" : ""),
     make("h3", { text: say("target") }), pre(asText(data.target)),
     make("h3", { text: say("metrics") }),
-    facts(Object.entries(data.metrics).map(([name, value]) => [name, String(Math.round(value * 1e4) / 1e4)])),
+    facts(Object.entries(data.metrics).map(([name, value]) => [name, data.other
+      ? `A ${digits(data.other.metrics[name])}, B ${digits(value)}` : digits(value)])),
     make("h3", { text: say("facts") }), facts([
       [say("shots"), data.shots], [say("cluster"), data.cluster], [say("seconds"), data.seconds],
       ...(data.answer.finish ? [[say("finish"), data.answer.finish]] : []), [say("fingerprint"), data.fingerprint],
@@ -80,6 +83,7 @@ function drawSample(sample, data) {
     make("details", {}, make("summary", { text: say("meta") }), pre(JSON.stringify(data.meta, null, 2))));
 }
 
+const digits = (value) => value === undefined ? "–" : String(Math.round(value * 1e4) / 1e4);
 const asText = (value) => typeof value === "string" ? value : JSON.stringify(value, null, 2);
 const pre = (text) => make("pre", { text, dir: "auto" });
 
@@ -88,13 +92,13 @@ function facts(pairs) {
     make("dt", {}, make("bdi", { text: name })), make("dd", {}, make("bdi", { text: String(value) })))));
 }
 
-function answerParts(data) {
+function answerParts(data, side) {
   const { probabilities, logprobs, text, chosen, count } = data.answer;
-  if (probabilities) return [make("h3", { text: say("answer") }), choices(probabilities, chosen, data.target)];
+  if (probabilities) return [make("h3", { text: say("answer") + side }), choices(probabilities, chosen, data.target)];
   if (logprobs) {
-    return [make("h3", { text: say("logprobs") }), pre(logprobs.map((value) => value.toFixed(3)).join("  "))];
+    return [make("h3", { text: say("logprobs") + side }), pre(logprobs.map((value) => value.toFixed(3)).join("  "))];
   }
-  return texts("answer", text, count, data.tokens?.answer);
+  return texts("answer", text, count, data.tokens?.answer, side);
 }
 
 function choices(probabilities, chosen, target) {
@@ -109,9 +113,9 @@ function choices(probabilities, chosen, target) {
   return make("table", { classes: "choices" }, make("tbody", {}, ...rows));
 }
 
-function texts(key, text, count, lengths) {
+function texts(key, text, count, lengths, side) {
   const block = text.trim() === "" ? make("p", { classes: "none", text: say("empty_answer") }) : pre(text);
-  const line = make("div", { classes: "line" }, make("h3", { text: say(key) }));
+  const line = make("div", { classes: "line" }, make("h3", { text: say(key) + side }));
   if (count !== undefined) line.append(make("span", { classes: "interval", text: say("tokens_count", { n: count }) }));
   if (lengths && text.trim() !== "") {
     const button = make("button", { type: "button", text: say("show_tokens"), "aria-pressed": "false",
@@ -169,6 +173,8 @@ byId("sample-close").addEventListener("click", () => dialog.close());
 byId("sample-previous").addEventListener("click", () => step(-1));
 byId("sample-next").addEventListener("click", () => step(1));
 addEventListener("hashchange", follow);
+// Numbers of samples move when answers come in between.
+if (document.body.dataset.version) renewed.push(() => { if (dialog.open) open = resolve(location.hash); });
 setLanguage(language);
 if (byId("samples")) {
   search();

@@ -1,0 +1,1 @@
+setLanguage(language);

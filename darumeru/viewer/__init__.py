@@ -1,0 +1,1 @@
+"""`darumeru view`: the runs of a folder as pages on this machine; reads, and writes nothing."""
