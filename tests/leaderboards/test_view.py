@@ -96,6 +96,7 @@ def shown(chromium: Any, viewer: Viewer) -> Iterator[Page]:
     asked = page.js("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert all(name.startswith(("data:", "http://127.0.0.1:")) for name in asked)
     assert list(page.complaints()) == []
+    page.driver.get(viewer.url)
     page.forget()
 
 
