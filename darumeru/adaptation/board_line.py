@@ -10,8 +10,9 @@ from darumeru.core.options import to_plain
 from darumeru.leaderboard.candidates import BoardLine
 
 
-def board_line(made: Made, scored: Scored | None, folder: Path) -> BoardLine:
-    """scored: None where its step is not scored. folder: the pipeline's; paths in it are relative to it."""
+def board_line(made: Made, scored: Scored | None, folder: Path, race: str = "") -> BoardLine:
+    """scored: None where its step is not scored. folder: the pipeline's; paths in it are relative to it. race: what a
+    race says of it."""
     candidate = made.candidate
     return BoardLine(
         label=made.label,
@@ -23,6 +24,9 @@ def board_line(made: Made, scored: Scored | None, folder: Path) -> BoardLine:
         deleted=made.deleted,
         training=made.variant,
         training_step=candidate.training_step,
+        samples=scored.samples if scored else 0,
+        part=scored.part if scored else None,
+        race=race,
         facts={
             "node": made.node or None,
             "variant": made.variant or None,

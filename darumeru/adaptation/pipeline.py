@@ -5,19 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from darumeru.adaptation.board_line import board_line
 from darumeru.adaptation.identity import step_key
 from darumeru.adaptation.protocols import Candidate, StepContext
+from darumeru.adaptation.racing import Held, Racing
 from darumeru.adaptation.ranks import is_first, join, on_first
-from darumeru.adaptation.recipe import Recipe
+from darumeru.adaptation.recipe import STEP, Recipe
 from darumeru.adaptation.scoring import Scored, Scorer
 from darumeru.adaptation.store import Made, StepFolder, locked
-from darumeru.adaptation.variants import Ref, Variant, expand
+from darumeru.adaptation.variants import Ref, Variant, expand, makes_text
 from darumeru.core import numbers
 from darumeru.core.errors import RunFailed, UserError
 from darumeru.core.files import write_atomically
@@ -64,11 +65,15 @@ class Pipeline:
         self.made: dict[str, list[Made]] = {}
         self.handed: dict[str, list[Made]] = {}
         self._given: dict[str, Made] = {}
+        self._running = False
+        self._raced: dict[str, str] = {}
+        self.racing = Racing(self.scorer, recipe.race, recipe.seed, reporter.end, self._note, self._step_of)
 
     def run(self) -> CandidateBoard:
         """Do what is not done yet. UserError: a model that cannot be found, a step that refuses, a folder that is not
         a pipeline's. RunFailed: the best of nothing scored was asked for."""
         join()
+        self._running = True
         with ExitStack() as stack:
             on_first(lambda: stack.enter_context(locked(self.output)))
             try:
@@ -79,6 +84,7 @@ class Pipeline:
                 for number, variant in enumerate(self.variants, 1):
                     self.reporter.begin(variant.name, number, len(self.variants))
                     self._do(variant)
+                self._race_the_rest()
             finally:
                 self.scorer.close()
             on_first(lambda: write_board(self.board, self.output))
@@ -145,10 +151,12 @@ class Pipeline:
     def _models(self, ref: Ref, variant: Variant) -> list[Made]:
         if ref.model:
             return [self.given(ref.model)]
-        if not ref.best:
-            return self.handed[ref.variants[0]]
         every = [one for name in ref.variants for one in self.made[name] if not one.deleted]
-        return [self._best([*every, *(self.given(name) for name in ref.models)], f"`{variant.name}` takes the {ref}")]
+        raced = any(one.node in self.recipe.racing for one in every)
+        if not ref.best and not raced:
+            return self.handed[ref.variants[0]]
+        every += [self.given(name) for name in ref.models]
+        return [(self._race if raced else self._best)(every, f"`{variant.name}` takes the {ref}")]
 
     def _best(self, candidates: list[Made], who: str) -> Made:
         scored = [(self._merit(one), one) for one in candidates]
@@ -158,6 +166,46 @@ class Pipeline:
             raise RunFailed(f"{who}, but no candidate has a score" + (f": {reasons[0]}" if reasons else ""))
         top = max(value for value, _ in known)
         return next(one for value, one in known if value == top)
+
+    def _race(self, candidates: list[Made], who: str) -> Made:
+        """The winner of a race, or the first of those that it does not tell apart."""
+        held = on_first(lambda: self.racing.known(candidates))
+        if held is None and not self._running:
+            raise LookupError("the race is not held yet")
+        if held is None:
+            self.reporter.phase(f"race of {len(candidates)} models")
+            held = on_first(lambda: self.racing.hold(candidates))
+        self._take_over(held, candidates)
+        winner = next((one for one in candidates if one.label == held.outcome.leader), None)
+        if winner is None or self._merit(winner) is None:
+            reasons = [*held.outcome.why.values(), *(one.failed for one in map(self.scorer.known, candidates) if one)]
+            raise RunFailed(f"{who}, but no candidate has a score: {next(filter(None, reasons), '')}")
+        return winner
+
+    def _take_over(self, held: Held, candidates: list[Made]) -> None:
+        """Put what a race found on the board; once for each race."""
+        if not self._running:
+            return
+        for line in held.lines:
+            if line not in self.board.notes:
+                self.board.notes.append(line)
+                self.reporter.end(line)
+        for one in candidates:
+            self._raced[one.id] = held.said(one.label)
+            known = on_first(partial(self.scorer.known, one))
+            scored = known or Scored(self.scorer.folder(one), failed=held.outcome.why.get(one.label, "not scored"))
+            self.scorer.learn(one, scored)
+            self._note(one, scored)
+
+    def _race_the_rest(self) -> None:
+        """Racing steps of which nobody takes the best."""
+        for name in sorted(self.recipe.racing):
+            made = [one for variant in self.variants if variant.node.name == name for one in self.made[variant.name]]
+            if made and not any(one.id in self._raced for one in made):
+                self._race(made, f"`{name}` races")
+
+    def _step_of(self, made: Made) -> Any:
+        return next((one.step for one in self.variants if one.node.name == made.node), None)
 
     def _merit(self, made: Made) -> float | None:
         scored = self.scorer.known(made)
@@ -169,12 +217,16 @@ class Pipeline:
             if not on_first(partial(self._is_done, job)):
                 self._work(job)
             made = self.made_by(job)
-            if variant.node.score:
+            if makes_text(variant.step):
+                self.made[variant.name] += made
+                self.handed[variant.name] += made
+                continue
+            if variant.node.score and variant.node.name not in self.recipe.racing:
                 for one in made:
                     self.scorer.learn(one, on_first(partial(self._score, one)))
             else:
                 for one in made:
-                    self._note(one, None)
+                    self._note(one, self.scorer.known(one) if variant.node.score else None)
             handed = self._select(job, made)
             made = self._prune(job, made, handed)
             self.made[variant.name] += made
@@ -197,7 +249,7 @@ class Pipeline:
             on_first(lambda: self._run_step(job))
 
     def _run_step(self, job: StepRun) -> None:
-        step = job.variant.step
+        step = _with_outputs(job.variant.step, {name: made.path for name, made in job.inputs.items()})
         context = StepContext(
             output=job.folder.work,
             inputs={name: made.path for name, made in job.inputs.items()},
@@ -222,11 +274,12 @@ class Pipeline:
     def _finish(self, job: StepRun, seconds: float) -> None:
         count = len(job.folder.candidates())
         if not count:
-            raise RunFailed(f"step `{job.label}` made no model")
+            raise RunFailed(f"step `{job.label}` made nothing")
         inputs = {name: made.label for name, made in job.inputs.items()}
         parent_label = job.parent.label if job.parent else None
         job.folder.finish({"key": job.key, "seconds": round(seconds, 3), "parent": parent_label, "inputs": inputs})
-        self.reporter.end(f"{job.label}: {count} model{'s' * (count > 1)} in {numbers.seconds(seconds)}")
+        what = "text" if makes_text(job.variant.step) else f"{count} model{'s' * (count > 1)}"
+        self.reporter.end(f"{job.label}: {what} in {numbers.seconds(seconds)}")
 
     def made_by(self, job: StepRun) -> list[Made]:
         """The candidates of a job so far, with labels and lineage."""
@@ -267,12 +320,14 @@ class Pipeline:
         return known
 
     def _note(self, made: Made, scored: Scored | None) -> None:
-        if self.board.put(board_line(made, scored, self.output)) and is_first():
+        if self.board.put(board_line(made, scored, self.output, self._raced.get(made.id, ""))) and is_first():
             write_board(self.board, self.output)
 
     def _select(self, job: StepRun, made: list[Made]) -> list[Made]:
         select = job.variant.node.select
         here = [one for one in made if not one.deleted]
+        if job.variant.node.name in self.recipe.racing:
+            return here
         if select == "best":
             return [self._best(here, f"`{job.label}` selects the best")]
         if select == "last":
@@ -299,3 +354,16 @@ class Pipeline:
                 self._note(one, self.scorer.known(one))
             result.append(one)
         return result
+
+
+def _with_outputs(step: Any, outputs: Mapping[str, Path]) -> Any:
+    """The step with the places of other steps' outputs for `step.NAME` in its parameters."""
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, str):
+            return str(outputs[value]) if value.startswith(STEP) and value in outputs else value
+        return type(value)(map(filled, value)) if isinstance(value, tuple | list) else value
+
+    values = {one.name: getattr(step, one.name) for one in fields(step)}
+    changed = {name: filled(value) for name, value in values.items() if filled(value) != value}
+    return replace(step, **changed) if changed else step

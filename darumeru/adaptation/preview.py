@@ -122,7 +122,9 @@ def local_folder(where: str) -> Path | None:
 
 
 def model_size(folder: Path) -> Size:
-    """Bytes of a model's files, and its parameters counted from the headers of its weights."""
+    """Bytes of a model's files, and its parameters counted from the headers of its weights; those of a text's file."""
+    if folder.is_file():
+        return Size(folder.stat().st_size)
     files = [file for file in folder.rglob("*") if file.is_file()]
     total = sum(file.stat().st_size for file in files)
     try:

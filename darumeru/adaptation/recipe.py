@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+from darumeru.adaptation.race_settings import RaceConfig, asked_tasks, score_weights
 from darumeru.adaptation.recipe_file import RecipeFile, read_recipe_file
 from darumeru.core.errors import UserError, near_names
 from darumeru.core.options import Effect, Option, WrongValue, declared
 from darumeru.core.yaml_file import describe, yaml_value
 from darumeru.runs.config import AskConfig, EngineConfig
 
-Select = Literal["best", "last", "all"]
+Select = Literal["best", "race", "last", "all"]
 NODE_KEYS = ("name", "step", "from", "inputs", "with", "matrix", "select", "keep", "score", "seed")
-RECIPE_KEYS = ("name", "seed", "seeds", "models", "data", "score", "steps")
+RECIPE_KEYS = ("name", "seed", "seeds", "models", "data", "score", "race", "steps")
 _PLAIN = "letters, digits, `_`, `-` and `.`"
+STEP = "step."
+"""Before the name of a step whose output a parameter names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,13 +93,17 @@ class Recipe:
     data: Mapping[str, tuple[str, ...]]
     score: ScoreConfig
     nodes: tuple[Node, ...]
+    race: RaceConfig = field(default_factory=RaceConfig)
+    racing: frozenset[str] = frozenset()
+    """Nodes whose best model is found by a race."""
 
     def node(self, name: str) -> Node:
         return next(node for node in self.nodes if node.name == name)
 
 
-def load_recipe(path: str | Path, overrides: Mapping[str, str] | None = None) -> Recipe:
-    """Read and check a recipe; UserError names file and line. Parameters are checked by `expand`."""
+def load_recipe(path: str | Path, overrides: Mapping[str, str] | None = None, race: bool = False) -> Recipe:
+    """Read and check a recipe; UserError names file and line. Parameters are checked by `expand`. race: find by a race
+    whatever is taken as the best (but not of steps that `keep` by score)."""
     file = read_recipe_file(Path(path), overrides)
     file.check_keys(file.values, RECIPE_KEYS, "the recipe")
     seed = file.values.get("seed", 0)
@@ -106,6 +113,9 @@ def load_recipe(path: str | Path, overrides: Mapping[str, str] | None = None) ->
     data = {name: _files(file, value, "data", name) for name, value in _section(file, "data").items()}
     seeds = _seeds(file, file.values.get("seeds"))
     nodes = _nodes(file, models)
+    score, racing = _score(file, models), _racing(nodes, race)
+    if racing:
+        _check_race(file, score)
     return Recipe(
         file=file,
         name=_name(file, file.values.get("name", file.path.stem), "name"),
@@ -113,8 +123,10 @@ def load_recipe(path: str | Path, overrides: Mapping[str, str] | None = None) ->
         seeds=seeds,
         models={name: _located(file, value) for name, value in models.items()},
         data=data,
-        score=_score(file, models),
+        score=score,
         nodes=_ordered(file, nodes),
+        race=_race(file),
+        racing=racing,
     )
 
 
@@ -125,6 +137,32 @@ def _seeds(file: RecipeFile, value: Any) -> tuple[int, ...]:
     if not whole or not value or len(set(value)) < len(value):
         raise file.error(f"`seeds` must be a list of different whole numbers, not {describe(value)}", "seeds")
     return tuple(value)
+
+
+def _race(file: RecipeFile) -> RaceConfig:
+    values = file.values.get("race") or {}
+    file.check_keys(values, [one.name for one in declared(RaceConfig)], "`race`", "race")
+    try:
+        return RaceConfig(**values)
+    except WrongValue as error:
+        raise file.error(f"`{error.name}` of `race`: {error.what}", "race", error.name, mend=error.mend) from error
+
+
+def _racing(nodes: Sequence[Node], every: bool) -> frozenset[str]:
+    found = {node.name for node in nodes if node.select == "race"}
+    if every:
+        sources = [source for node in nodes for source in (node.source, *node.inputs.values()) if source]
+        taken = {name for source in sources if source.best for name in source.names}
+        able = [node for node in nodes if node.keep is None and node.score is True]
+        found |= {node.name for node in able if node.select == "best" or node.name in taken}
+    return frozenset(found)
+
+
+def _check_race(file: RecipeFile, config: ScoreConfig) -> None:
+    try:
+        score_weights(asked_tasks(config), config.metric)
+    except UserError as error:
+        raise file.error(error.what, "score", error.where, mend=error.mend, near=error.near) from error
 
 
 def _section(file: RecipeFile, name: str) -> dict[str, Any]:
@@ -250,14 +288,17 @@ def _node(file: RecipeFile, values: dict[str, Any], place: int) -> Node:
         if not isinstance(section, dict):
             raise file.error(f"`{key}` must be a mapping, not {describe(section)}", *at, key)
     select, keep, score = values.get("select", "last"), values.get("keep"), values.get("score", True)
-    if select not in ("best", "last", "all"):
-        raise file.error(f"`select` must be best, last or all, not {describe(select)}", *at, "select")
+    if select not in ("best", "race", "last", "all"):
+        raise file.error(f"`select` must be best, race, last or all, not {describe(select)}", *at, "select")
     if keep is not None and (not isinstance(keep, int) or isinstance(keep, bool) or keep < 1):
         raise file.error(f"`keep` must be a number from 1 up, not {describe(keep)}", *at, "keep")
     if not (isinstance(score, bool) or score == "during"):
         raise file.error(f"`score` of a step must be true, false or during, not {describe(score)}", *at, "score")
     if score is False and (select == "best" or keep is not None):
         raise file.error("`select: best` and `keep` need scores, and this step has `score: false`", *at, "score")
+    if select == "race" and (score is not True or keep is not None):
+        what = "`select: race` decides itself what is scored: it stands with neither `keep` nor `score`"
+        raise file.error(what, *at, "select")
     own_seed = values.get("seed")
     if own_seed is not None and (not isinstance(own_seed, int) or isinstance(own_seed, bool)):
         raise file.error(f"`seed` must be a whole number, not {describe(own_seed)}", *at, "seed")
@@ -265,7 +306,8 @@ def _node(file: RecipeFile, values: dict[str, Any], place: int) -> Node:
         name=name,
         step=values["step"],
         source=_source(file, values["from"], *at, "from") if values.get("from") is not None else None,
-        inputs={key: _source(file, one, *at, "inputs", key) for key, one in inputs.items()},
+        inputs={key: _source(file, one, *at, "inputs", key) for key, one in inputs.items()}
+        | {text: Origin((text.removeprefix(STEP),)) for text in _outputs([parameters, values.get("matrix")])},
         parameters=parameters,
         axes=_axes(file, values.get("matrix") or {}, *at, "matrix"),
         select=select,
@@ -274,6 +316,13 @@ def _node(file: RecipeFile, values: dict[str, Any], place: int) -> Node:
         seed=own_seed,
         place=place,
     )
+
+
+def _outputs(value: Any) -> list[str]:
+    """The `step.NAME` among the values of parameters."""
+    if isinstance(value, dict | list):
+        return [text for one in (value.values() if isinstance(value, dict) else value) for text in _outputs(one)]
+    return [value] if isinstance(value, str) and value.startswith(STEP) and value.split() == [value] else []
 
 
 def _source(file: RecipeFile, value: Any, *place: str | int) -> Origin:

@@ -88,9 +88,9 @@ def _extended(file: RecipeFile) -> RecipeFile:
 
 
 def _override(file: RecipeFile, key: str, value: Any, where: str) -> None:
-    """KEY=VALUE: `seed`, `seeds`, `score.limit`, `models.base`, `data.corpus`, NODE.PARAMETER or NODE.matrix.AXIS."""
+    """KEY=VALUE: `seed`, `seeds`, `score.limit`, `race.first`, `models.base`, `data.corpus`, NODE.PARAMETER or NODE.matrix.AXIS."""
     head, _, rest = key.partition(".")
-    if head in ("score", "models", "data") and rest:
+    if head in ("score", "race", "models", "data") and rest:
         section = file.values.setdefault(head, {})
         if isinstance(section, dict):
             section[rest] = value
@@ -102,7 +102,7 @@ def _override(file: RecipeFile, key: str, value: Any, where: str) -> None:
     nodes = [node for node in steps if isinstance(node, dict)] if isinstance(steps, list) else []
     names = [str(node.get("name")) for node in nodes]
     if not rest or head not in names:
-        mend = "keys: seed, seeds, score.KEY, models.NAME, data.NAME, STEP.PARAMETER, STEP.matrix.AXIS"
+        mend = "keys: seed, seeds, score.KEY, race.KEY, models.NAME, data.NAME, STEP.PARAMETER, STEP.matrix.AXIS"
         raise UserError(f"nothing is called `{head}`", where, mend, near_names(head, names))
     section, _, axis = rest.partition(".")
     section, rest = ("matrix", axis) if section == "matrix" and axis else ("with", rest)

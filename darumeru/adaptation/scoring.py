@@ -23,13 +23,16 @@ from darumeru.runs.results import Score
 @dataclass(frozen=True)
 class Scored:
     """scores: by name, aggregates first. main: the name of the one that selects. run: the run folder. failed: why
-    there is no score. measures: what those scores are that are no plain ones."""
+    there is no score. measures: what those scores are that are no plain ones. samples: answered in all. part: records
+    a task that a race has asked so far, where those are not all."""
 
     run: Path
     scores: Mapping[str, Score] = field(default_factory=dict)
     main: str | None = None
     failed: str | None = None
     measures: Mapping[str, Measure] = field(default_factory=dict)
+    samples: int = 0
+    part: int | None = None
 
     @property
     def value(self) -> float | None:
@@ -51,13 +54,13 @@ class Scorer:
         self.output = output
         self.settings = settings
         self.progress = progress or Silent()
-        self._key = _key(settings)
+        self.key = _key(settings)
         self._tried: dict[str, Scored] = {}
         self._kept: Any = None
 
     def folder(self, made: Made) -> Path:
         """The run folder of a candidate under these settings."""
-        return self.output / "runs" / f"{made.label}-{content_hash([made.id, self._key])[:8]}"
+        return self.output / "runs" / f"{made.label}-{content_hash([made.id, self.key])[:8]}"
 
     def known(self, made: Made) -> Scored | None:
         """Its scores where they are stored or have failed in this process."""
@@ -78,14 +81,25 @@ class Scorer:
     def score(self, made: Made) -> Scored:
         """Score a candidate, or say why that failed; never raises for a model that cannot be scored."""
         known = self.known(made)
-        if known is not None:
+        if known is not None and known.part is None:
             return known
         if made.deleted:
             return Scored(self.folder(made), failed="deleted before it was scored")
+        return self._tried_run(made, self.progress, {})
+
+    def part(self, made: Made, records: int, seed: int) -> Scored:
+        """Score a candidate by the first `records` of each task in the order of `seed`; what was answered before
+        counts. One that is scored in full stays so."""
+        known = self.known(made)
+        if known is not None and known.failed is None and known.part in (None, records):
+            return known
+        return self._tried_run(made, _Unremarked(self.progress), {"limit": records, "subset_seed": seed})
+
+    def _tried_run(self, made: Made, progress: Progress, options: Mapping[str, Any]) -> Scored:
         folder = self.folder(made)
         try:
             with _random_state_kept():
-                scored = self._run(made, folder)
+                scored = self._run(made, folder, progress, options)
         except Exception as error:  # whatever an engine raises for one model must not stop the others
             self.close()
             what = error.line() if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -103,7 +117,7 @@ class Scorer:
             self._kept.close()
             self._kept = None
 
-    def _run(self, made: Made, folder: Path) -> Scored:
+    def _run(self, made: Made, folder: Path, progress: Progress, more: Mapping[str, Any]) -> Scored:
         from darumeru.runs import evaluate
         from darumeru.runs.config import RunConfig
         from darumeru.training.kept_engine import KeptEngine
@@ -112,8 +126,8 @@ class Scorer:
         if self._kept is None:
             self._kept = KeptEngine()
         options = {one.name: getattr(settings, one.name) for one in declared(ScoreConfig) if one.name not in SELECTING}
-        config = RunConfig(model=str(made.path), output=str(folder), name=made.label, **options)
-        run, failures = evaluate.run(config, self.progress, self._kept.load)
+        config = RunConfig(model=str(made.path), output=str(folder), name=made.label, **{**options, **more})
+        run, failures = evaluate.run(config, progress, self._kept.load)
         if settings.engine != "vllm":
             self.close()
         if failures.tasks:
@@ -128,7 +142,20 @@ class Scorer:
         wanted = [self.settings.metric] if self.settings.metric else [MICRO_AVG, MEAN]
         main = next((name for name in wanted if name in scores), None)
         failed = None if main else f"no score is called {' or '.join(wanted)}; there are {', '.join(scores) or 'none'}"
-        return Scored(folder, scores, main, failed, measures_of(results))
+        limit = results.manifest["limit"]
+        part = limit if limit != self.settings.limit else None
+        if part is not None:
+            # Of few samples a score may have no meaning yet.
+            failed = next((f"{name}: {reason}" for name, reason in results.failed.items()), None)
+        samples = sum(task.n for task in results.tasks.values())
+        return Scored(folder, scores, main, failed, measures_of(results), samples, part)
+
+
+class _Unremarked(Silent):
+    """Passes on how far a round of a race is; remarks come with the run in full."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.phase, self.start, self.advance = progress.phase, progress.start, progress.advance  # type: ignore[method-assign]
 
 
 SELECTING = ("metric", "models")

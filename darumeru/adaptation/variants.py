@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from darumeru.adaptation.recipe import Node, Origin, Recipe
+from darumeru.adaptation.recipe import STEP, Node, Origin, Recipe
 from darumeru.adaptation.registry import step_registry
 from darumeru.core.errors import UserError, near_names
 from darumeru.core.fields import checked_fields
@@ -80,6 +80,11 @@ def makes_models(step: type) -> bool:
     return bool(getattr(step, "from_nothing", False))
 
 
+def makes_text(step: Any) -> bool:
+    """Whether a step makes text and no model, as its class says by `makes_text = True`."""
+    return bool(getattr(step, "makes_text", False))
+
+
 def _at(node: Node, *place: str | int) -> tuple[str | int, ...]:
     return ("steps", node.place, *place)
 
@@ -121,8 +126,11 @@ def _sources(
         name = source.names[0]
         if name in recipe.models:
             return [({}, Ref(model=name))]
+        _need_models(recipe, node, done[name], "from")
         return [(variant.axes, Ref(variants=(variant.name,))) for variant in done[name]]
     groups: dict[tuple[Any, ...], list[Variant]] = {}
+    for name in source.names:
+        _need_models(recipe, node, done.get(name, ()), "from")
     every = [one for name in source.names for one in done.get(name, ())]
     # The best of one seed: what is done for each seed never mixes them.
     seeded = bool(recipe.seeds and every and all(SEED in one.axes for one in every))
@@ -145,6 +153,16 @@ def _sources(
         )
         for key, group in groups.items()
     ]
+
+
+def _need_models(recipe: Recipe, node: Node, variants: Sequence[Variant], *place: str) -> None:
+    for variant in variants:
+        if makes_text(variant.step):
+            name = variant.node.name
+            mend = f"name it in a parameter: step.{name}"
+            raise recipe.file.error(
+                f"`{name}` makes text, and `{node.name}` takes a model", *_at(node, *place), mend=mend
+            )
 
 
 def _need_scores(recipe: Recipe, node: Node, variants: Sequence[Variant], source: Origin, *place: str) -> None:
@@ -218,6 +236,8 @@ def _input(
         count = "all its candidates" if len(agreeing) == 1 else f"{len(agreeing)} variants"
         mend = f"write {{best: {source.names[0]}}} or share its axes"
         raise recipe.file.error(f"`{key}` must be one model, `{source.names[0]}` hands on {count}", *place, mend=mend)
+    if not key.startswith(STEP):
+        _need_models(recipe, node, agreeing, "inputs", key)
     return Ref(variants=(agreeing[0].name,))
 
 

@@ -35,6 +35,10 @@ def adapt(
             "--set", help="KEY=VALUE over the file: seeds, score.limit, data.NAME, STEP.PARAM, STEP.matrix.AXIS."
         ),
     ] = None,
+    race: Annotated[
+        bool,
+        typer.Option("--race", help="Find the best of several models by a race (docs/recipes.md)."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print the plan: sizes, and what is already done.")
     ] = False,
@@ -50,7 +54,7 @@ def adapt(
     from darumeru.cli.adapt_progress import AdaptProgress
     from darumeru.core.shipped import shipped
 
-    loaded = load_recipe(shipped(recipe), _overrides(settings or []))
+    loaded = load_recipe(shipped(recipe), _overrides(settings or []), race)
     folder = (output or Path("adapted") / recipe.stem).expanduser()
     progress = AdaptProgress(quiet=not is_first())
     pipeline = Pipeline(loaded, folder, progress)
@@ -130,5 +134,6 @@ def _show_board(board: CandidateBoard) -> None:
     console = terminal()
     if not console.is_terminal:
         console.width = WIDE
-    shown = replace(table, columns=tuple(columns or tasks[:MOST_TASKS]), details=("after",), footer=())
+    details = tuple(name for name in ("after", "samples") if name == "after" or name in table.details)
+    shown = replace(table, columns=tuple(columns or tasks[:MOST_TASKS]), details=details, footer=())
     console.print(render(shown, console.width))

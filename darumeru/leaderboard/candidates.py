@@ -29,7 +29,8 @@ MARKDOWN, HTML, JSON, FIGURE = "board.md", "board.html", "board.json", "scores_b
 class BoardLine:
     """One candidate. label: unique on the board. lineage: labels from the first model to it. scores: by name; main: the
     one that ranks; measures: what those are that are no plain scores. failed: why there are none. training,
-    training_step: of which training it is a checkpoint. facts: what else board.json says of it, as plain JSON."""
+    training_step: of which training it is a checkpoint. facts: what else board.json says of it, as plain JSON. samples:
+    answered; part: records a task that a race has asked, where those are not all; race: what the race says of it."""
 
     label: str
     lineage: tuple[str, ...] = ()
@@ -41,6 +42,9 @@ class BoardLine:
     training_step: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     measures: Mapping[str, Measure] = field(default_factory=dict)
+    samples: int = 0
+    part: int | None = None
+    race: str = ""
 
     @property
     def value(self) -> float | None:
@@ -54,6 +58,8 @@ class CandidateBoard:
 
     name: str
     lines: dict[str, BoardLine] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """Sentences under the board."""
 
     def put(self, line: BoardLine) -> bool:
         """Add or replace a line; whether anything changed."""
@@ -73,9 +79,14 @@ class CandidateBoard:
         )
 
     def ranked(self) -> list[BoardLine]:
-        """Best first, those without a score last, otherwise in the order of the pipeline."""
+        """Best first, then those that a race has scored in part, those without a score last, otherwise in the order of
+        the pipeline."""
         sign = self.columns[0].measure.sign if self.columns else 1
-        return sorted(self.lines.values(), key=lambda one: (one.value is None, -sign * (one.value or 0.0)))
+
+        def place(one: BoardLine) -> tuple[bool, bool, float]:
+            return one.value is None, one.part is not None, -sign * (one.value or 0.0)
+
+        return sorted(self.lines.values(), key=place)
 
 
 _KINDS = ("aggregate", "group", "task")
@@ -96,30 +107,38 @@ def board_json(board: CandidateBoard) -> dict[str, Any]:
             "deleted": line.deleted,
             "metric": line.main,
             "value": line.value,
+            "samples": line.samples,
+            "partial": line.part,
+            "race": line.race or None,
             "scores": {name: score.to_dict() for name, score in line.scores.items()},
             "failed": line.failed,
         }
         for line in board.ranked()
     ]
-    return {"schema": SCHEMA, "recipe": board.name, "candidates": candidates}
+    return {"schema": SCHEMA, "recipe": board.name, "notes": list(board.notes), "candidates": candidates}
 
 
 def candidate_table(board: CandidateBoard) -> Table:
     """The board as the value that every renderer takes."""
     columns, lines = board.columns, board.ranked()
     rows = [Row(line.label, line.label, _cells(line, columns), None, _marks(line), _about(line)) for line in lines]
-    best = {column.key: column.best(line.scores[column.key].value for line in lines if column.key in line.scores)
+    whole = [line for line in lines if line.part is None]
+    best = {column.key: column.best(line.scores[column.key].value for line in whole if column.key in line.scores)
             for column in columns}  # fmt: skip
     if columns:
         rows = ranked_rows(with_best(rows, best), columns[0])
     failed = [f"{line.label} could not be scored: {line.failed}" for line in lines if line.failed]
-    notes = (FOOTER, *map(Note.same, failed))
-    details = [key for key in ("step", "training step", "from") if any(key in row.about for row in rows)]
+    notes = (FOOTER, *map(Note.same, [*board.notes, *failed]))
+    shown = (
+        ("step", "training step", "samples", "from") if len(whole) < len(lines) else ("step", "training step", "from")
+    )
+    details = [key for key in shown if any(key in row.about for row in rows)]
     return Table(board.name, columns, tuple(rows), columns[0].key if columns else "", notes, tuple(details))
 
 
 def _marks(line: BoardLine) -> frozenset[Mark]:
-    return frozenset([Mark.FAILED] * bool(line.failed) + [Mark.DELETED] * line.deleted)
+    partial = line.part is not None
+    return frozenset([Mark.FAILED] * bool(line.failed) + [Mark.DELETED] * line.deleted + [Mark.PARTIAL] * partial)
 
 
 def _cells(line: BoardLine, columns: tuple[Column, ...]) -> dict[str, Cell]:
@@ -136,6 +155,8 @@ def _about(line: BoardLine) -> dict[str, Any]:
         "with": ", ".join(line.facts.get("parents", ())[1:]),
         "training step": line.training_step,
         "parameters": line.facts.get("parameters"),
+        "samples": str(line.samples) if line.samples else None,
+        "race": line.race,
         "failed": line.failed,
     }
     return {key: value for key, value in about.items() if value not in (None, "", {})}
@@ -146,11 +167,13 @@ def training_lines(board: CandidateBoard) -> list[Line]:
     at step 0 where that is known."""
     trainings: dict[str, dict[int, Score | None]] = {}
     for line in board.lines.values():
-        if line.training_step is None or line.main is None:
+        if line.training_step is None or line.main is None or line.part is not None:
             continue
         if line.training not in trainings:
             parent = board.lines.get(line.lineage[-2]) if len(line.lineage) > 1 else None
-            trainings[line.training] = {0: parent.scores[parent.main]} if parent and parent.main else {}
+            trainings[line.training] = {}
+            if parent and parent.main and parent.part is None:
+                trainings[line.training][0] = parent.scores[parent.main]
         trainings[line.training][line.training_step] = line.scores[line.main]
     measure = board.columns[0].measure if board.columns else SCORE
     return [Line(name, sorted(points.items()), True, measure) for name, points in trainings.items()]

@@ -25,8 +25,11 @@ def limited(
 
     With options.whole_clusters (exam variants) a cluster counts as the records it holds; at least one is kept.
     Questions with a subject are taken evenly over subjects. subject_limit: limit // 57 + 1 of each subject.
-    seed None: the first ones; a seed: drawn at random, evenly over the right answers.
+    seed None: the first ones; a seed: drawn at random, evenly over the right answers, from the records of the whole
+    task; a larger limit adds to a smaller one.
     """
+    if limit is not None and seed is not None and spec.most_records is not None:
+        samples = limited(samples, spec, None)
     strata: dict[str, list[str]] = defaultdict(list)
     sizes: dict[str, int] = defaultdict(int)
     for sample in samples:

@@ -51,7 +51,7 @@ BAD = {
     "key twice": ("  - {name: a, step: noise, from: base, from: chat}", 14, "`from` stands twice"),
     "no step": ("  - {name: a, from: base}", 14, "needs `step`"),
     "not a list": ("  {name: a}", 13, "`steps` must be a list"),
-    "select": ("  - {name: a, step: noise, from: base, select: first}", 14, "best, last or all"),
+    "select": ("  - {name: a, step: noise, from: base, select: first}", 14, "best, race, last or all"),
     "keep": ("  - {name: a, step: noise, from: base, keep: 0}", 14, "`keep` must be a number from 1 up"),
     "best without scores": (
         "  - {name: a, step: noise, from: base, score: false}\n  - {name: b, step: noise, from: {best: a}}",
