@@ -18,7 +18,7 @@ from darumeru.adaptation.ranks import is_first, join, on_first
 from darumeru.adaptation.recipe import STEP, Recipe
 from darumeru.adaptation.scoring import Scored, Scorer
 from darumeru.adaptation.store import Made, StepFolder, locked
-from darumeru.adaptation.variants import Ref, Variant, expand, makes_text
+from darumeru.adaptation.variants import SEED, Ref, Variant, expand, makes_text
 from darumeru.core import numbers
 from darumeru.core.errors import RunFailed, UserError
 from darumeru.core.files import write_atomically
@@ -198,9 +198,12 @@ class Pipeline:
             self._note(one, scored)
 
     def _race_the_rest(self) -> None:
-        """Racing steps of which nobody takes the best."""
-        for name in sorted(self.recipe.racing):
-            made = [one for variant in self.variants if variant.node.name == name for one in self.made[variant.name]]
+        """Racing steps of which nobody takes the best; those of one seed together."""
+        groups: dict[tuple[str, Any], list[Made]] = {}
+        for variant in self.variants:
+            if variant.node.name in self.recipe.racing:
+                groups.setdefault((variant.node.name, variant.axes.get(SEED)), []).extend(self.made[variant.name])
+        for (name, _), made in groups.items():
             if made and not any(one.id in self._raced for one in made):
                 self._race(made, f"`{name}` races")
 

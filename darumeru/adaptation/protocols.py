@@ -49,7 +49,8 @@ class Step(Protocol):
     its folder back as it left it, and need not yield again what it has yielded (otherwise it starts in an empty
     folder). `from_nothing = True`: the step needs no `from`. `version = 2`: what was made by another version is made
     again. `makes_text = True`: what it yields is a file of text, which other steps name in their parameters as
-    `step.NAME`, and no model. `on_all_ranks = True`: under accelerate every process runs the step, otherwise only the first one.
+    `step.NAME`, and no model. `on_all_ranks = True`: under accelerate every process runs the step, otherwise only the
+    first one.
 
     Static methods, where they are there: `predictors(model) -> Mapping[str, float]`: cheap numbers about a model that
     the step made, of which less is better, logged beside its score. `doubt(model) -> str`: why a race need not ask it,

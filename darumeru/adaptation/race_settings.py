@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from darumeru.adaptation.race import Rules
+from darumeru.adaptation.recipe_file import RecipeFile
 from darumeru.core.errors import UserError, near_names
-from darumeru.core.options import Effect, Option
+from darumeru.core.options import Effect, Option, WrongValue, declared
 from darumeru.leaderboard.curve import MEAN, MICRO_AVG
 from darumeru.leaderboard.measures import main_family
 from darumeru.metrics import metric as metric_named
@@ -42,6 +43,24 @@ class RaceConfig(Config):
     minutes: Annotated[
         float | None, Option("End a race after this time; what is not told apart then stays so.", Effect.NOTHING)
     ] = None
+
+
+def read_race(file: RecipeFile) -> RaceConfig:
+    """`race` of a recipe; UserError with its line."""
+    values = file.values.get("race") or {}
+    file.check_keys(values, [one.name for one in declared(RaceConfig)], "`race`", "race")
+    try:
+        return RaceConfig(**values)
+    except WrongValue as error:
+        raise file.error(f"`{error.name}` of `race`: {error.what}", "race", error.name, mend=error.mend) from error
+
+
+def check_race(file: RecipeFile, score: TaskConfig, metric: str | None) -> None:
+    """UserError with the line where the recipe's `score` is none that a race can be held over."""
+    try:
+        score_weights(asked_tasks(score), metric)
+    except UserError as error:
+        raise file.error(error.what, "score", error.where, mend=error.mend, near=error.near) from error
 
 
 def asked_tasks(config: TaskConfig) -> list[TaskSpec]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from darumeru.adaptation.race_settings import RaceConfig, asked_tasks, score_weights
+from darumeru.adaptation.race_settings import RaceConfig, check_race, read_race
 from darumeru.adaptation.recipe_file import RecipeFile, read_recipe_file
 from darumeru.core.errors import UserError, near_names
 from darumeru.core.options import Effect, Option, WrongValue, declared
@@ -95,7 +95,6 @@ class Recipe:
     nodes: tuple[Node, ...]
     race: RaceConfig = field(default_factory=RaceConfig)
     racing: frozenset[str] = frozenset()
-    """Nodes whose best model is found by a race."""
 
     def node(self, name: str) -> Node:
         return next(node for node in self.nodes if node.name == name)
@@ -115,7 +114,7 @@ def load_recipe(path: str | Path, overrides: Mapping[str, str] | None = None, ra
     nodes = _nodes(file, models)
     score, racing = _score(file, models), _racing(nodes, race)
     if racing:
-        _check_race(file, score)
+        check_race(file, score, score.metric)
     return Recipe(
         file=file,
         name=_name(file, file.values.get("name", file.path.stem), "name"),
@@ -125,7 +124,7 @@ def load_recipe(path: str | Path, overrides: Mapping[str, str] | None = None, ra
         data=data,
         score=score,
         nodes=_ordered(file, nodes),
-        race=_race(file),
+        race=read_race(file),
         racing=racing,
     )
 
@@ -139,15 +138,6 @@ def _seeds(file: RecipeFile, value: Any) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _race(file: RecipeFile) -> RaceConfig:
-    values = file.values.get("race") or {}
-    file.check_keys(values, [one.name for one in declared(RaceConfig)], "`race`", "race")
-    try:
-        return RaceConfig(**values)
-    except WrongValue as error:
-        raise file.error(f"`{error.name}` of `race`: {error.what}", "race", error.name, mend=error.mend) from error
-
-
 def _racing(nodes: Sequence[Node], every: bool) -> frozenset[str]:
     found = {node.name for node in nodes if node.select == "race"}
     if every:
@@ -156,13 +146,6 @@ def _racing(nodes: Sequence[Node], every: bool) -> frozenset[str]:
         able = [node for node in nodes if node.keep is None and node.score is True]
         found |= {node.name for node in able if node.select == "best" or node.name in taken}
     return frozenset(found)
-
-
-def _check_race(file: RecipeFile, config: ScoreConfig) -> None:
-    try:
-        score_weights(asked_tasks(config), config.metric)
-    except UserError as error:
-        raise file.error(error.what, "score", error.where, mend=error.mend, near=error.near) from error
 
 
 def _section(file: RecipeFile, name: str) -> dict[str, Any]:

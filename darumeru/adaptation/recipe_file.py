@@ -88,7 +88,8 @@ def _extended(file: RecipeFile) -> RecipeFile:
 
 
 def _override(file: RecipeFile, key: str, value: Any, where: str) -> None:
-    """KEY=VALUE: `seed`, `seeds`, `score.limit`, `race.first`, `models.base`, `data.corpus`, NODE.PARAMETER or NODE.matrix.AXIS."""
+    """KEY=VALUE: `seed`, `seeds`, `score.limit`, `race.first`, `models.base`, `data.corpus`, NODE.PARAMETER or
+    NODE.matrix.AXIS."""
     head, _, rest = key.partition(".")
     if head in ("score", "race", "models", "data") and rest:
         section = file.values.setdefault(head, {})
