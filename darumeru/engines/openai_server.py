@@ -147,6 +147,12 @@ class Server:
         )
         return tries(self._once, path, body, retried)
 
+    def order(self, path: str, body: Mapping[str, Any]) -> None:
+        """POST something whose answer says nothing; RefusedError or GoneError when it is not done."""
+        reply = self._send("POST", path, json_line(body).encode())
+        if not 200 <= reply.status < 300:
+            raise self._failure(reply, frozenset())
+
     def _once(self, path: str, body: Mapping[str, Any], retried: frozenset[int]) -> dict[str, Any]:
         reply = self._send("POST", path, json_line(body).encode())
         if not 200 <= reply.status < 300:

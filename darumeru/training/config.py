@@ -38,6 +38,14 @@ class WatchConfig(EngineConfig, CurveConfig):
     output: Annotated[
         str | Path | None, Option("Curve, picture and a run a checkpoint. Default: runs/watch-<folder>.", NOTHING)
     ] = None
+    server: Annotated[
+        str | None,
+        Option(
+            "Address of a vLLM server that holds the base of the adapters: it is given each of them, and answers.",
+            NOTHING,
+            material=True,
+        ),
+    ] = None
     poll: Annotated[float, Option("Seconds between looks.", NOTHING, least=0.1, most=86_400, panel=WHEN)] = 10.0
     once: Annotated[bool, Option("Score what is there, then end.", NOTHING, panel=WHEN, switch=True)] = False
     until_step: Annotated[

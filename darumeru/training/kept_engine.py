@@ -68,10 +68,10 @@ class _Borrowed:
 
 def _key(name: str, options: EngineOptions) -> Any:
     """What must be equal for weights to be exchanged; None where that is not possible."""
-    folder = Path(options.model)
-    config = read_json(folder / "config.json")
     if name != "vllm" or options.cluster:
         return None
+    folder = Path(options.model)
+    config = read_json(folder / "config.json")
     if options.lora:
         return None if options.data_parallel > 1 else _adapter_key(Path(options.lora), options)
     if config.get("quantization_config") or has_experts(config):

@@ -12,9 +12,11 @@ from darumeru.leaderboard.curve import CURVE, Point, add_point, point_of, read_c
 from darumeru.runs import evaluate
 from darumeru.runs.config import RunConfig, config_as
 from darumeru.runs.progress import Progress, Silent
+from darumeru.runs.run import Run
 from darumeru.training.checkpoints import Checkpoint, check_layout, list_checkpoints, look
 from darumeru.training.config import WatchConfig
 from darumeru.training.kept_engine import KeptEngine
+from darumeru.training.served_adapter import check_server, served_adapter
 
 # Looks at a folder that stays as it is, and still no model, before it is called broken.
 PATIENCE = 3
@@ -82,6 +84,8 @@ class Watcher:
         for spec in load_registry(self.config.profile, self.config.include).select(own):
             load_split(spec.source, spec.source.test, self.config.data)
         open_sources(foreign, self.config)
+        if self.config.server is not None:
+            check_server(self.config.server, self.config.engine_args)
         self._output.mkdir(parents=True, exist_ok=True)
 
     def _candidates(self) -> list[Checkpoint]:
@@ -126,16 +130,9 @@ class Watcher:
 
     def _score(self, one: Checkpoint) -> Point | None:
         folder = Path("steps") / f"step-{one.step:08d}"
-        run_config = config_as(
-            RunConfig,
-            self.config,
-            model=one.base or str(one.path),
-            output=str(self._output / folder),
-            lora=str(one.path) if one.base else None,
-        )
         started = time.monotonic()
         try:
-            run, _ = evaluate.run(run_config, self.progress, self.engine.load)
+            run = self._run(one, str(self._output / folder))
         except (UserError, RunFailed) as error:
             self.engine.close()
             self._skip(one, error.line() if isinstance(error, UserError) else str(error))
@@ -144,9 +141,25 @@ class Watcher:
         self.broken.pop(one.name, None)
         extra = {
             "checkpoint": one.name,
-            "engine": self.config.engine,
+            "engine": self.config.engine if self.config.server is None else "openai",
             "seconds": round(time.monotonic() - started, 3),
         }
         point = point_of(run.results, one.step, folder.as_posix(), extra)
         add_point(self._output / CURVE, point)
         return point
+
+    def _run(self, one: Checkpoint, output: str) -> Run:
+        server = self.config.server
+        if server is None:
+            model, lora = (one.base, str(one.path)) if one.base else (str(one.path), None)
+            config = config_as(RunConfig, self.config, model=model, lora=lora, output=output)
+            return evaluate.run(config, self.progress, self.engine.load)[0]
+        if one.base is None:
+            raise UserError("a server is given adapters alone", str(one.path), "score whole models without --server")
+        arguments = dict(self.config.engine_args)
+        with served_adapter(server, arguments, one.path, f"darumeru-{one.name}") as name:
+            arguments["model"] = name
+            config = config_as(
+                RunConfig, self.config, model=server, tokenizer=one.base, engine_args=arguments, output=output
+            )
+            return evaluate.run(config, self.progress, self.engine.load)[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -14,7 +13,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from darumeru.core.errors import UserError
@@ -30,6 +28,7 @@ from darumeru.engines import (
 )
 from darumeru.engines.openai_engine import served_model
 from tests.engines.asking import LETTERS, Prompts, answers, assert_same, mixed
+from tests.engines.vllm_server import serving
 
 ASK = (Message("user", "Кто спит на окне?"),)
 OPEN = (*ASK, Message("assistant", "Ответ:"))
@@ -38,27 +37,8 @@ OPEN = (*ASK, Message("assistant", "Ответ:"))
 @pytest.fixture(scope="module")
 def server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of vLLM's own server on the tiny model."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("server") / "log"
-    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
-    command = [sys.executable, "-m", "tests.engines.vllm_server", str(tiny_model), str(port)]
-    with log.open("w") as output:
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment)
-    try:
-        while child.poll() is None:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/health")
-                break
-            except httpx.TransportError:
-                time.sleep(0.2)
-        assert child.poll() is None, log.read_text()[-2000:]
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        assert child.stdin is not None
-        child.stdin.close()
-        child.wait(30)
+    with serving(tiny_model, tmp_path_factory.mktemp("server") / "log") as address:
+        yield address
 
 
 def test_a_vllm_server_says_what_the_engine_says(server: str, tiny_model: Path, vllm_engine: Any) -> None:

@@ -6,9 +6,12 @@ import json
 import shutil
 import threading
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -18,6 +21,7 @@ from darumeru.leaderboard.curve import read_curve
 from darumeru.training.checkpoints import step_of
 from darumeru.training.config import WatchConfig
 from darumeru.training.watch import Watcher
+from tests.engines.vllm_server import serving
 from tests.tiny_models import make_model
 
 TASKS = ("darumeru/parus", "darumeru/cp_sent_ru")
@@ -155,25 +159,48 @@ def test_models_inside_numbered_folders_and_pieces_that_are_none(tmp_path: Path)
     assert "zero_to_fp32.py" in watcher.broken["global_step4"]
 
 
-def test_several_adapters_on_one_loaded_base(tmp_path: Path) -> None:
-    """Each answers as the merged model does, and the base is loaded once."""
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a base, a training of two adapters on it, and the second of them merged."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from darumeru import evaluate, load_run
-
-    base = make_model(tmp_path / "base")
+    folder = tmp_path_factory.mktemp("adapters")
+    base = make_model(folder / "base")
     for step in (1, 2):
         torch.manual_seed(step)
         lora = LoraConfig(r=4, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
         adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora)
-        adapted.save_pretrained(tmp_path / "training" / f"checkpoint-{step}")
-    merged = shutil.copytree(base, tmp_path / "merged")
+        adapted.save_pretrained(folder / "training" / f"checkpoint-{step}")
+    merged = shutil.copytree(base, folder / "merged")
     adapted.merge_and_unload().save_pretrained(merged)
-    watcher = Watcher(options(tmp_path / "training", tmp_path / "out", once=True))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(adapters: Path) -> Iterator[str]:
+    """vLLM's own server on the base, which takes adapters while it runs."""
+    more = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
+    with serving(adapters / "base", adapters / "server.log", "--enable-lora", **more) as address:
+        yield address
+
+
+@pytest.mark.parametrize("where", ["here", "on a server"])
+def test_several_adapters_on_one_loaded_base(
+    where: str, adapters: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Each answers as the merged model does, and the base is loaded once."""
+    from darumeru import evaluate, load_run
+
+    url = request.getfixturevalue("server") if where == "on a server" else None
+    watcher = Watcher(options(adapters / "training", tmp_path / "out", once=True, server=url))
     assert [point.step for point in watcher.points()] == [1, 2]
-    assert watcher.engine.starts == 1
+    if url is None:
+        assert watcher.engine.starts == 1
+    else:
+        assert [one["id"] for one in httpx.get(f"{url}/models").json()["data"]] == ["tiny"], "none is left behind"
+    merged = adapters / "merged"
     fresh = evaluate(str(merged), TASKS, output=tmp_path / "fresh", data="bundled", limit=4, subset_seed=0)
     runs = [load_run(tmp_path / "out" / "steps" / f"step-0000000{step}") for step in (1, 2)]
     first, ours, theirs = (
@@ -181,3 +208,47 @@ def test_several_adapters_on_one_loaded_base(tmp_path: Path) -> None:
     )
     assert ours == {name: pytest.approx(one, rel=1e-2, abs=0) for name, one in theirs.items()}
     assert first != {name: pytest.approx(one, rel=0.1, abs=0) for name, one in theirs.items()}
+
+
+def test_a_server_is_given_adapters_alone_and_says_what_it_refuses(adapters: Path, server: str, tmp_path: Path) -> None:
+    folder = tmp_path / "training"
+    make_model(folder / "checkpoint-1")
+    broken = shutil.copytree(adapters / "training" / "checkpoint-2", folder / "checkpoint-2")
+    (broken / "adapter_model.safetensors").unlink()
+    watcher = Watcher(options(folder, tmp_path / "out", once=True, server=server), Notes())
+    assert not list(watcher.points())
+    assert "adapters alone" in watcher.broken["checkpoint-1"]
+    assert "the server does not take the adapter" in watcher.broken["checkpoint-2"]
+
+
+def test_a_server_that_takes_no_adapters_is_told_how_to(adapters: Path, tmp_path: Path) -> None:
+    """As a server without the endpoint answers; nobody at all is an error at once."""
+
+    class Plain(BaseHTTPRequestHandler):
+        def _say(self, status: int, value: Any) -> None:
+            body = json.dumps(value).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_GET(self) -> None:
+            self._say(200, {"data": [{"id": "base"}]})
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self._say(404, {"detail": "Not Found"})
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    answering = HTTPServer(("127.0.0.1", 0), Plain)
+    threading.Thread(target=answering.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{answering.server_port}"
+    watcher = Watcher(options(adapters / "training", tmp_path / "out", once=True, server=url), Notes())
+    assert not list(watcher.points())
+    answering.shutdown()
+    answering.server_close()
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" in watcher.broken["checkpoint-1"]
+    with pytest.raises(UserError, match="no server answers"):
+        list(Watcher(options(adapters / "training", tmp_path / "out", once=True, server=url)).points())
