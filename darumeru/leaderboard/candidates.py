@@ -11,7 +11,7 @@ from darumeru.core.files import to_json, write_atomically
 from darumeru.leaderboard import html_board, render_markdown
 from darumeru.leaderboard.board import ranked_rows, with_best
 from darumeru.leaderboard.curve import MEAN, MICRO_AVG, TITLES
-from darumeru.leaderboard.curve_chart import Line, png, svg
+from darumeru.leaderboard.curve_chart import STEPS, Line, png, svg
 from darumeru.leaderboard.note import Note
 from darumeru.leaderboard.table import Cell, Column, Mark, Row, Table
 from darumeru.metrics.measure import SCORE, Measure
@@ -185,7 +185,7 @@ def write_board(board: CandidateBoard, folder: Path) -> None:
     lines = training_lines(board)
     write_atomically(folder / JSON, to_json(board_json(board)))
     write_atomically(folder / MARKDOWN, render_markdown.render(table))
-    drawn = png(lines, board.name)
+    drawn = png([(lines, STEPS)], board.name)
     if drawn:
         write_atomically(folder / FIGURE, drawn)
     pictures = [("Scores by training step", svg(lines, "Scores by training step"))] if drawn else []

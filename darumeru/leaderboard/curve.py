@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from darumeru.core.errors import UserError
 from darumeru.core.files import write_atomically
 from darumeru.core.numbers import number, with_interval
-from darumeru.leaderboard.curve_chart import TIME, TOKENS, Line, png, svg
+from darumeru.leaderboard.curve_chart import STEPS, TIME, TOKENS, Axis, Line, png, svg
 from darumeru.leaderboard.measures import main_family, task_measures
 from darumeru.metrics.measure import SCORE, Measure, combined
 from darumeru.runs.results import Results, Score
@@ -102,7 +104,7 @@ def write_curve(path: Path, points: Iterable[Point]) -> None:
     """Replace the file by these points, and draw them beside it."""
     kept = sorted(points, key=lambda point: point.step)
     write_atomically(path, "".join(point_to_json(point) + "\n" for point in kept))
-    drawn = png(curve_lines(kept))
+    drawn = png([(curve_lines(kept, along), axis) for along, axis in _axes(kept)])
     if drawn:
         write_atomically(path.with_name(PICTURE), drawn)
 
@@ -129,14 +131,24 @@ def curve_lines(points: Sequence[Point], along: str | None = None) -> list[Line]
     return [line for line in lines if line.parts()][:MOST_LINES]
 
 
-def learning_curve(points: Sequence[Point], about: str = "Learning curve") -> str:
+def learning_curve(points: Sequence[Point], about: str = "Learning curve") -> Markup:
     """The curve as SVG, by training step and, where all points know them, by tokens seen and by wall time; "" where
     there is nothing to draw."""
-    pictures = svg(curve_lines(points), about)
-    for along, axis, words in (("tokens", TOKENS, "tokens seen"), ("wall_seconds", TIME, "wall time")):
-        if len(points) > 1 and all(isinstance(point.extra.get(along), int | float) for point in points):
-            pictures += svg(curve_lines(points, along), f"{about} by {words}", axis)
-    return pictures
+    drawn = [
+        svg(curve_lines(points, along), f"{about} by {axis.title}" if along else about, axis)
+        for along, axis in _axes(points)
+    ]
+    return Markup("").join(drawn)
+
+
+def _axes(points: Sequence[Point]) -> list[tuple[str | None, Axis]]:
+    """By training step, and by those numbers in Point.extra that all points know."""
+    more = [
+        (along, axis)
+        for along, axis in (("tokens", TOKENS), ("wall_seconds", TIME))
+        if len(points) > 1 and all(isinstance(point.extra.get(along), int | float) for point in points)
+    ]
+    return [(None, STEPS), *more]
 
 
 def _shown(points: Sequence[Point], most: int | None = 12) -> list[str]:

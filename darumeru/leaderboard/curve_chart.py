@@ -22,6 +22,7 @@ WIDTH, TOP, BOTTOM, LEFT, RIGHT = 720.0, 14.0, 260.0, 44.0, 700.0
 class Axis:
     """What a curve goes along. word: of one place on it, before the place. said: a place in words."""
 
+    title: str
     word: str
     said: Callable[[float], str]
 
@@ -36,7 +37,8 @@ def _span(seconds: float) -> str:
     return f"{seconds / size:.3g} {unit}"
 
 
-STEPS, TOKENS, TIME = Axis("step", lambda step: f"{step:.0f}"), Axis("tokens", _tokens), Axis("time", _span)
+STEPS = Axis("training step", "step", lambda step: f"{step:.0f}")
+TOKENS, TIME = Axis("tokens seen", "tokens", _tokens), Axis("wall time", "time", _span)
 
 
 @dataclass(frozen=True)
@@ -80,15 +82,15 @@ def svg(lines: Sequence[Line], about: str = "Learning curve", axis: Axis = STEPS
     return Markup("").join(_picture(family, about, axis) for family in families(lines))
 
 
-def png(lines: Sequence[Line], title: str = "") -> bytes | None:
-    """The same as one PNG, families under each other; None where no line has a point."""
-    found = families(lines)
+def png(panels: Sequence[tuple[Sequence[Line], Axis]], title: str = "") -> bytes | None:
+    """The same as one PNG, families and axes under each other; None where no line has a point."""
+    found = [(family, axis) for lines, axis in panels for family in families(lines)]
     if not found:
         return None
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.8 * len(found)), dpi=120, layout="constrained")
-    for axes, family in zip(figure.subplots(len(found), squeeze=False)[:, 0], found, strict=True):
+    for axes, (family, axis) in zip(figure.subplots(len(found), squeeze=False)[:, 0], found, strict=True):
         for place, line in enumerate(family):
             colour = COLOURS[place % len(COLOURS)]
             for number_of_part, part in enumerate(line.parts()):
@@ -98,7 +100,9 @@ def png(lines: Sequence[Line], title: str = "") -> bytes | None:
             for band in line.bands():
                 axes.fill_between(*zip(*band, strict=True), color=colour, alpha=0.15, linewidth=0)
         measure = combined([line.measure for line in family])
-        axes.set(xlabel="training step", ylabel=measure.kind.replace("_", " "), title=title)
+        if axis is not STEPS:
+            axes.xaxis.set_major_formatter(lambda at, _, axis=axis: axis.said(at))
+        axes.set(xlabel=axis.title, ylabel=measure.kind.replace("_", " "), title=title)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)

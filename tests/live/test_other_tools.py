@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from darumeru import load_run
 from darumeru.leaderboard.curve import read_curve
 from tests.live.test_live_engine import environment
 from tests.shared_data import ROOT
@@ -38,6 +39,21 @@ def test_the_example_of_an_accelerate_loop(
     points = read_curve(tmp_path / "loop" / "curve.jsonl")
     said = [(point.step, point.extra["engine"], point.extra["dtype"]) for point in points]
     assert said == [(2, "vllm", "bfloat16"), (4, "vllm", "bfloat16")]
+    assert "step 4: mean" in capsys.readouterr().out
+
+
+def test_the_example_of_a_model_class_of_ones_own(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It compares its own logits with transformers' in the end."""
+    arguments = ["own_model_loop", "--model", str(tiny_model), "--output", str(tmp_path / "loop")]
+    monkeypatch.setattr("sys.argv", arguments)
+    example("own_model_loop").main()
+    points = read_curve(tmp_path / "loop" / "curve.jsonl")
+    assert [(point.step, point.extra["engine"]) for point in points] == [(2, "vllm"), (4, "vllm")]
+    runs = [load_run(tmp_path / "loop" / str(point.run)) for point in points]
+    said = [[row.answer.probabilities for row in run.rows("darumeru/parus")] for run in runs]
+    assert said[0] != said[1], "each point has the weights of its own step"
     assert "step 4: mean" in capsys.readouterr().out
 
 
