@@ -19,6 +19,9 @@ def run(
     config: RunConfig,
     export: Annotated[str | None, typer.Option(help='"lm-eval": also write results in lm-eval\'s schema.')] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json on stdout.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count what would be asked, and stop; --json too.")
+    ] = False,
 ) -> None:
     from darumeru.cli.progress import make_progress
     from darumeru.core.errors import UserError
@@ -27,6 +30,9 @@ def run(
     if export not in (None, "lm-eval"):
         raise UserError(f"unknown format `{export}`", "--export", "known: lm-eval")
     progress = make_progress()
+    if dry_run:
+        _outline(config, progress, as_json)
+        return
     try:
         finished, _ = evaluate.run(config, progress)
     finally:
@@ -38,6 +44,23 @@ def run(
         export_results(finished)
     if finished.results.failed:
         raise typer.Exit(1)
+
+
+def _outline(config: RunConfig, progress: Any, as_json: bool) -> None:
+    from darumeru.cli.outline_table import outline_json, outline_table
+    from darumeru.core.terminal import terminal
+    from darumeru.runs import evaluate
+    from darumeru.runs.outline import outline
+
+    folder = evaluate.place(config)
+    try:
+        found = outline(evaluate.prepare(config, folder, progress), folder)
+    finally:
+        progress.stop()
+    if as_json:
+        typer.echo(outline_json(found))
+    else:
+        terminal().print(outline_table(found))
 
 
 def _show(finished: Any, as_json: bool) -> None:

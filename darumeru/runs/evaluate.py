@@ -32,17 +32,27 @@ def run(
     """
     progress = progress or Silent()
     load_registry(config.profile, config.include).select(split(config.patterns)[0])
-    folder = output_folder(config.output or f"runs/{folder_name(config.model)}")
+    folder = output_folder(place(config))
     try:
-        today = run_date(config, folder)
-        progress.phase("looking at the model")
-        subject = find_subject(config, today)
-        session = Session.prepare(config, subject, progress)
+        session = prepare(config, folder, progress)
     except BaseException:
         with suppress(OSError):  # a start that failed leaves no empty folder
             folder.rmdir()
         raise
     return session.carry_out(folder, load_engine)
+
+
+def place(config: RunConfig) -> Path:
+    """The run's folder: the one that is named, else one after the model."""
+    return Path(config.output or f"runs/{folder_name(config.model)}").expanduser()
+
+
+def prepare(config: RunConfig, folder: Path, progress: Progress) -> Session:
+    """Everything before the first question, for a run whose answers lie, or would lie, in `folder`."""
+    today = run_date(config, folder)
+    progress.phase("looking at the model")
+    subject = find_subject(config, today)
+    return Session.prepare(config, subject, progress)
 
 
 def run_date(config: RunConfig, folder: Path) -> date:
