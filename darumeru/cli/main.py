@@ -24,7 +24,19 @@ from darumeru.core.terminal import safe_streams
 
 # The harness's own verbs in the order of the help text, one module each; plugins bring theirs behind the entry points
 # `darumeru.commands`: a function that is given the Typer application.
-VERBS = ("run", "tasks", "fetch", "score", "compare", "leaderboard", "report", "view", "watch", "adapt")
+VERBS = (
+    "run",
+    "tasks",
+    "fetch",
+    "score",
+    "compare",
+    "leaderboard",
+    "report",
+    "view",
+    "watch",
+    "adapt",
+    "doctor",
+)
 BUILTIN = {verb: f"darumeru.cli.{verb}:register" for verb in VERBS}
 
 # How long engines and files may take to be closed after a signal, before the processes of engines are killed.
