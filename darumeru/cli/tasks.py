@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from darumeru.tasks.profiles import Profile
-    from darumeru.tasks.spec import TaskSpec
+    from darumeru.tasks.spec import RecordSource, TaskSpec
 
 
 def register(app: typer.Typer) -> None:
@@ -105,8 +106,7 @@ def show(
         typer.echo(f"  score: mean of {', '.join(spec.score)}" if len(spec.score) > 1 else f"  score: {spec.score[0]}")
         for one in spec.metrics:
             typer.echo(f"    {one}: {metric(one).description}")
-        place = "/".join(filter(None, (source.repository, source.config)))
-        typer.echo(f"  data: {place}, split {source.test}; examples from {source.shots or 'none'}")
+        typer.echo(f"  {_data(source)}")
         typer.echo(f"  answer budget: {spec.max_new_tokens} tokens; defined by {registry.origins[spec.name]}")
         if spec.method == "generate":
             typer.echo(f"  {_endings(spec, profile_named(profile))}")
@@ -116,15 +116,22 @@ def show(
             typer.echo(f"  {sentence}")
 
 
+def _data(source: RecordSource) -> str:
+    """Where the records come from, in words."""
+    where = f", those with {source.where}" if source.where else ""
+    if source.file:
+        examples = Path(source.shots_file).name if source.shots_file else "none"
+        return f"data: {source.file}{where}; examples from {examples}"
+    place = source.folder or source.place
+    examples = Path(source.shots_file).name if source.shots_file else source.shots or "none"
+    return f"data: {place}, split {source.test}{where}; examples from {examples}"
+
+
 def _endings(spec: TaskSpec, profile: Profile) -> str:
     """What ends an answer, in words."""
     own = [json.dumps(stop, ensure_ascii=False) for stop in spec.stop]
     more = [json.dumps(stop, ensure_ascii=False) for stop in profile.stops(spec.stop, chat=False)]
-    spared = (
-        " (not at one that the text itself holds)"
-        if profile.spare_reference and spec.options.get("target") == "reference"
-        else ""
-    )
+    spared = " (not at one that the text itself holds)" if profile.spare_reference and spec.copies_reference else ""
     ends = f"answers end at the end token{''.join(f' or at {stop}' for stop in own)}"
     return f"{ends}; those of models without a chat template also at {', '.join(more)}{spared}"
 

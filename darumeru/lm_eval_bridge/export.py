@@ -73,7 +73,7 @@ def _ends(run: Run, task: StoredTask) -> Callable[[SampleRow], Sequence[str]]:
     """Texts at which a generated answer of the task ended."""
     manifest, asking = run.results.manifest, task.asking
     profile, chat = profile_named(manifest["profile"]), bool(manifest["template"]["chat"])
-    copies = asking["options"].get("target") == "reference"
+    copies = asking["format"] == "standard" and asking["options"].get("target") == "reference"
     return lambda row: profile.stops(asking["stop"], chat, row.target if copies else "")
 
 

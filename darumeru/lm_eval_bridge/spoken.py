@@ -41,7 +41,7 @@ def lines(spec: TaskSpec, sample: Sample, prompt: str, shortest: int, stop: Sequ
     if spec.method == "loglikelihood":
         return [Line("loglikelihood", (prompt, (sample.continuation or "")[: shortest or None]))]
     space = "" if prompt.endswith(("\n", " ")) else " "
-    return [Line("loglikelihood", (prompt, space + choice)) for choice in spec.choices]
+    return [Line("loglikelihood", (prompt, space + choice)) for choice in sample.choices or spec.choices]
 
 
 def row(spec: TaskSpec, sample: Sample, shots: int, responses: Sequence[Any]) -> SampleRow:
@@ -53,7 +53,7 @@ def row(spec: TaskSpec, sample: Sample, shots: int, responses: Sequence[Any]) ->
         answer = Answer(logprobs=(float(responses[0][0]),))
     else:
         values = [math.exp(float(likelihood)) for likelihood, _ in responses]
-        answer = Answer(probabilities=dict(zip(spec.choices, values, strict=True)))
+        answer = Answer(probabilities=dict(zip(sample.choices or spec.choices, values, strict=True)))
     return SampleRow(
         task=spec.name,
         id=sample.id,
@@ -69,7 +69,7 @@ def row(spec: TaskSpec, sample: Sample, shots: int, responses: Sequence[Any]) ->
 
 
 def _lengths(spec: TaskSpec, sample: Sample) -> dict[str, Any]:
-    if spec.options.get("target") != "reference":
+    if not spec.copies_reference:
         return {}
     characters = [ord(letter) for letter in sample.target.strip()]
     return {"reference_ids": characters, "reference_tokens": len(characters)}

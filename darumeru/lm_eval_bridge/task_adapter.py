@@ -18,10 +18,11 @@ from darumeru.prompts.chat_template import ChatTemplate
 from darumeru.prompts.plain import FORMATS
 from darumeru.tasks.formats import sample_maker
 from darumeru.tasks.profiles import profile_named
-from darumeru.tasks.records import load_split
+from darumeru.tasks.questions import questions_of
+from darumeru.tasks.records import Split, load_split
 from darumeru.tasks.registry import load_registry
 from darumeru.tasks.sample import Sample
-from darumeru.tasks.spec import TaskSpec
+from darumeru.tasks.spec import RecordSource, TaskSpec
 from darumeru.tasks.subset import limited
 
 SCORE = "score"
@@ -116,17 +117,16 @@ class DarumeruTask(Task):  # type: ignore[misc]
         """Record -> its samples, in the data's order."""
         wanted = shots if self.spec.few_shot else 0
         if wanted not in self._made:
-            source = self.spec.source
-            test = load_split(source, source.test, self.data).records
-            examples = load_split(source, source.shots, self.data).records if source.shots and wanted else ()
-            if wanted and source.shots == source.test:
-                test = test[self.spec.first_shot + wanted :]
-            made = sample_maker(self.spec.format, self.spec.name)(self.spec, test, examples, wanted)
+            found = questions_of(self.spec, wanted, self._split)
+            made = sample_maker(self.spec.format, self.spec.name)(self.spec, found.asked, found.shots, wanted)
             grouped: dict[str, list[Sample]] = {}
             for sample in limited(made, self.spec, None):
                 grouped.setdefault(sample.cluster, []).append(sample)
             self._made[wanted] = grouped
         return self._made[wanted]
+
+    def _split(self, source: RecordSource, split: str) -> Split:
+        return load_split(source, split, self.data)
 
     def doc_to_text(self, doc: Mapping[str, Any]) -> str:
         return str(doc["record"])
@@ -179,7 +179,7 @@ class DarumeruTask(Task):  # type: ignore[misc]
         ]
 
     def _stops(self, sample: Sample, chat: bool) -> tuple[str, ...]:
-        reference = sample.target if self.spec.options.get("target") == "reference" else ""
+        reference = sample.target if self.spec.copies_reference else ""
         return self.profile.stops(self.spec.stop, chat, reference)
 
     def process_results(self, doc: Mapping[str, Any], results: Sequence[Any]) -> dict[str, Value]:

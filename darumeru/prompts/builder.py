@@ -14,10 +14,10 @@ from typing import Any
 
 from darumeru.core.errors import UserError
 from darumeru.core.message import Message
+from darumeru.core.template_trial import try_templates
 from darumeru.prompts.chat_template import ChatTemplate
 from darumeru.prompts.plain import PlainFormat
 from darumeru.prompts.thoughts import decoded, kept_tokens, switches, thinks
-from darumeru.prompts.trial import try_template
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,14 @@ class PromptOptions:
 
 
 PLAIN = PromptOptions()
+
+# What every chat template is tried with.
+TRIED = {
+    "messages": [{"role": role, "content": text} for role, text in (("user", "?"), ("assistant", "!"), ("user", "?"))],
+    "add_generation_prompt": True,
+    "bos_token": "",
+    "eos_token": "",
+}
 
 # How tokenizers spell a space at the beginning of a token.
 SPACES = ("▁", "Ġ")
@@ -168,7 +176,7 @@ def _template(tokenizer: Any, options: PromptOptions) -> ChatTemplate:
         source = _read(Path(options.chat_template).expanduser())
     if source is None:
         return ChatTemplate(None)
-    try_template(source)
+    try_templates("chat", [source], [TRIED], "one short conversation", "chat template")
     special: dict[str, Any] = {
         name: value for name, value in tokenizer.special_tokens_map.items() if isinstance(value, str)
     }

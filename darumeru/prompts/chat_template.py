@@ -80,7 +80,7 @@ class ChatTemplate:
         from jinja2 import TemplateError
         from jinja2.exceptions import TemplateSyntaxError
 
-        from darumeru.prompts.jinja import environment
+        from darumeru.core.jinja import environment
 
         try:
             return environment().from_string(self.source)

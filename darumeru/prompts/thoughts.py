@@ -107,7 +107,7 @@ def switches(source: str, thinking: bool) -> Mapping[str, Any]:
 def _switches(source: str, thinking: bool) -> Iterator[tuple[str, Any]]:
     from jinja2 import TemplateError, meta
 
-    from darumeru.prompts.jinja import environment
+    from darumeru.core.jinja import environment
 
     try:
         names = meta.find_undeclared_variables(environment().parse(source))

@@ -15,9 +15,10 @@ from darumeru.runs.planned import Plan, PlannedSample, PlannedTask
 from darumeru.runs.requests import Asked, RequestMaker
 from darumeru.tasks.formats import sample_maker
 from darumeru.tasks.profiles import Profile, profile_named
+from darumeru.tasks.questions import questions_of
 from darumeru.tasks.records import Split, load_split
 from darumeru.tasks.sample import Sample
-from darumeru.tasks.spec import TaskSpec
+from darumeru.tasks.spec import RecordSource, TaskSpec
 from darumeru.tasks.subset import limited
 
 WHOLE_ANSWERS = "with this tokenizer an answer has several tokens: its probability is that of all of them"
@@ -67,24 +68,16 @@ class Planner:
             return 0
         return self.num_fewshot if spec.num_fewshot is None else spec.num_fewshot
 
-    def _split(self, spec: TaskSpec, name: str) -> Split:
-        key = (replace(spec.source, test="", shots=None), name)
+    def _split(self, source: RecordSource, name: str) -> Split:
+        key = (replace(source, test="", shots=None, where=None, shots_where=None), name)
         if key not in self._splits:
-            self._splits[key] = load_split(spec.source, name, self.config.data)
+            self._splits[key] = load_split(source, name, self.config.data)
         return self._splits[key]
 
     def _samples(self, spec: TaskSpec) -> tuple[list[Sample], dict[str, Any], bool]:
         wanted = self.shots(spec)
-        test = self._split(spec, spec.source.test)
-        hashes = {spec.source.test: test.sha256}
-        shots: tuple[Any, ...] = ()
-        records = test.records
-        if spec.source.shots and wanted:
-            shots = self._split(spec, spec.source.shots).records
-            hashes[spec.source.shots] = self._split(spec, spec.source.shots).sha256
-            if spec.source.shots == spec.source.test:
-                records = records[spec.first_shot + wanted :]
-        everything = sample_maker(spec.format, spec.name)(spec, records, shots, wanted)
+        found = questions_of(spec, wanted, self._split)
+        everything = sample_maker(spec.format, spec.name)(spec, found.asked, found.shots, wanted)
         kept = limited(
             everything,
             spec,
@@ -93,7 +86,8 @@ class Planner:
             seed=self.config.subset_seed,
         )
         full = limited(everything, spec, None)
-        data = {"origin": test.origin, "revision": test.revision, "sha256": hashes}
+        test = found.splits[spec.source.test]
+        data = {"origin": test.origin, "revision": test.revision, "sha256": found.hashes}
         return kept, data, len(kept) < len(full)
 
     def keyed(self, request: Request) -> Request:
@@ -158,7 +152,7 @@ class Planner:
         meta = dict(sample.meta)
         if not spec.few_shot and sample.most:
             return PlannedSample(sample, asked.requests, 0, meta | {"context_turns": used}, asked.solver)
-        if spec.options.get("target") != "reference":
+        if not spec.copies_reference:
             return PlannedSample(sample, asked.requests, used, meta, asked.solver)
         text = sample.target
         ids = self.builder.tokens(text if self.builder.adds_leading_space else " " + text)

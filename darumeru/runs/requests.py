@@ -21,6 +21,7 @@ from darumeru.tasks.sample import Sample
 from darumeru.tasks.spec import TaskSpec
 
 Conversation = Sequence[Message]
+Labels = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class RequestMaker:
         rendered = [self._messages(spec, conversation) for conversation in conversations]
         texts = [self.builder.text(messages) for messages in rendered]
         if spec.method == "multiple_choice":
-            return self._choices(spec, rendered, texts)
+            return self._choices([sample.choices or spec.choices for sample in samples], rendered, texts)
         kinds = [
             Generate(self.new_tokens(spec), self._stops(spec, sample, messages), self.builder.thought_tokens)
             for sample, messages in zip(samples, rendered, strict=True)
@@ -103,7 +104,7 @@ class RequestMaker:
         opened = messages[-1].role == "assistant" and self.builder.tokenizer is not None
         if self.builder.may_think and not opened:
             return ()
-        reference = sample.target if spec.options.get("target") == "reference" else ""
+        reference = sample.target if spec.copies_reference else ""
         return self.profile.stops(spec.stop, self.builder.is_chat, reference)
 
     def _messages(self, spec: TaskSpec, conversation: Conversation) -> tuple[Message, ...]:
@@ -111,30 +112,33 @@ class RequestMaker:
             conversation = conversation[:-1]
         return self.builder.conversation(conversation)
 
-    def _choices(self, spec: TaskSpec, rendered: Sequence[tuple[Message, ...]], texts: Sequence[str]) -> list[Asked]:
+    def _choices(
+        self, labels: Sequence[Labels], rendered: Sequence[tuple[Message, ...]], texts: Sequence[str]
+    ) -> list[Asked]:
+        """labels: of each sample the answers that it is asked to choose among."""
         if self.builder.tokenizer is None:
-            kind = MultipleChoice(spec.choices, ((),) * len(spec.choices), self.profile.top_k)
-            return [Asked((self.keyed(Request((), kind, *each)),)) for each in zip(texts, rendered, strict=True)]
-        spelled = [self._spellings(spec, text) for text in texts]
+            kinds = [MultipleChoice(each, ((),) * len(each), self.profile.top_k) for each in labels]
+            return [Asked((self.keyed(Request((), *each)),)) for each in zip(kinds, texts, rendered, strict=True)]
+        spelled = [self._spellings(*each) for each in zip(labels, texts, strict=True)]
         texts = [text + one.space for text, one in zip(texts, spelled, strict=True)]
         prompts = self.builder.ids(texts)
         return [
-            self._choice(spec, one, Request(tuple(prompt), _ANY, text, messages))
-            for one, prompt, text, messages in zip(spelled, prompts, texts, rendered, strict=True)
+            self._choice(each, one, Request(tuple(prompt), _ANY, text, messages))
+            for each, one, prompt, text, messages in zip(labels, spelled, prompts, texts, rendered, strict=True)
         ]
 
-    def _spellings(self, spec: TaskSpec, text: str) -> Spelled:
-        place = text[-ENDING:], spec.choices
+    def _spellings(self, labels: Labels, text: str) -> Spelled:
+        place = text[-ENDING:], labels
         if place not in self._spelled:
             self._spelled[place] = RULES[self.profile.choice_rule](self.builder, *place)
         return self._spelled[place]
 
-    def _choice(self, spec: TaskSpec, spelled: Spelled, request: Request) -> Asked:
+    def _choice(self, labels: Labels, spelled: Spelled, request: Request) -> Asked:
         if spelled.single:
             ids = tuple(tuple(token for (token,) in spellings) for spellings in spelled.spellings)
-            kind = MultipleChoice(spec.choices, ids, self.profile.top_k)
+            kind = MultipleChoice(labels, ids, self.profile.top_k)
             return Asked((self.keyed(replace(request, kind=kind)),))
-        tree = ChoiceTree(spec.choices, spelled.spellings)
+        tree = ChoiceTree(labels, spelled.spellings)
         return Asked(
             tuple(
                 self.keyed(replace(request, prompt=(*request.prompt, *said), kind=kind))

@@ -249,8 +249,10 @@ def _scores(config: AskConfig, stored: Sequence[StoredTask]) -> dict[str, Any]:
 
 
 def _source(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Where the records come from: repository, config and split."""
-    return {"repository": values["repository"], "config": values["config"], "split": values["test"]}
+    """Where the records come from: repository, config and split, or the name of a file or folder of the task's own."""
+    own = values["file"] or values["folder"]
+    found = {"repository": values["repository"], "config": values["config"], "split": values["test"]}
+    return {**found, "file": Path(own).name} if own else found
 
 
 def output_folder(place: str | Path) -> Path:

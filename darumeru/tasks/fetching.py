@@ -11,7 +11,7 @@ from typing import Any
 from darumeru.core.errors import UserError
 from darumeru.core.files import file_hash, to_json, write_atomically
 from darumeru.tasks.records import REVISIONS, load_split, parts, split_path
-from darumeru.tasks.spec import TaskSpec
+from darumeru.tasks.spec import OWN_FILE, SHOTS_FILE, TaskSpec
 
 
 def fetch_tasks(specs: Sequence[TaskSpec], folder: Path) -> Iterator[str]:
@@ -24,7 +24,10 @@ def fetch_tasks(specs: Sequence[TaskSpec], folder: Path) -> Iterator[str]:
         raise UserError(f"cannot be written: {error.strerror}", str(folder), "choose another --data-dir") from error
     listed = _listed(folder)
     for spec in specs:
-        splits = [name for name in dict.fromkeys((spec.source.test, spec.source.shots)) if name]
+        own = (OWN_FILE, SHOTS_FILE)
+        splits = [name for name in dict.fromkeys((spec.source.test, spec.source.shots)) if name and name not in own]
+        if not spec.source.repository:
+            continue  # its files are here already
         for source, split in product(parts(spec.source), splits):
             base = split_path(folder, source, split)
             path = base.with_name(f"{base.name}.jsonl")

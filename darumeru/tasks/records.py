@@ -1,50 +1,22 @@
-"""Records: from the Hub, from a local folder in the Hub's layout, or bundled."""
+"""Records: from the Hub, from a local folder in the Hub's layout, bundled, or from files of the task's own."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from darumeru.core.errors import UserError, near_names
-from darumeru.core.terminal import one_line
 from darumeru.tasks.hub import hub_access
-from darumeru.tasks.spec import RecordSource
+from darumeru.tasks.record import Record
+from darumeru.tasks.record_files import READERS, read_records
+from darumeru.tasks.spec import OWN_FILE, SHOTS_FILE, RecordSource
 
-SUFFIXES = (".jsonl", ".parquet", ".txt")
 OWN = "darumeru/"
 """Data sets of this project's own, which come with it and are nowhere else."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """One record and where it stands ("file:line"), for messages."""
-
-    values: Mapping[str, Any]
-    where: str
-
-    def need(self, name: str, *kinds: type) -> Any:
-        """values[name], checked; UserError names file, line and field. "inputs.text" reaches into a mapping."""
-        value: Any = self.values
-        for part in name.split("."):
-            if not isinstance(value, Mapping) or part not in value or value[part] is None:
-                raise UserError(f"field `{name}` is missing", self.where)
-            value = value[part]
-        if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
-            wanted = " or ".join(kind.__name__ for kind in kinds)
-            raise UserError(f"field `{name}` must be {wanted}, is {type(value).__name__}", self.where)
-        return value
-
-    def need_text(self, name: str) -> str:
-        """values[name], a text that is not blank; UserError names file, line and field."""
-        text: str = self.need(name, str)
-        if not text.strip():
-            raise UserError(f"field `{name}` is empty", self.where)
-        return text
 
 
 @dataclass(frozen=True)
@@ -76,12 +48,20 @@ def parts(source: RecordSource) -> tuple[RecordSource, ...]:
 
 
 def load_split(source: RecordSource, split: str, data: str) -> Split:
-    """The records of `split`. data: "hub", "bundled" or a folder. Records of a source with `configs` have the name of
-    theirs as the field `config`; bundled data hold some of the configurations. A text file is one record with the field
-    `text`.
+    """The records of `split`. data: "hub", "bundled" or a folder; a source with files of its own reads those whatever
+    `data` says. Records of a source with `configs` have the name of theirs as the field `config`; bundled data hold
+    some of the configurations. A text file is one record with the field `text`.
 
     Raises UserError for a missing split, an unreadable or empty file, a broken line, or no network.
     """
+    if own := source.file if split == OWN_FILE else source.shots_file if split == SHOTS_FILE else None:
+        path = Path(own)
+        if not path.is_file():
+            raise UserError("no such file", str(path), "paths in a task file count from its own folder")
+        read, sha256 = read_records(path, str(path))
+        return Split(tuple(read), "file", "local", sha256)
+    if source.folder:
+        return _from_folder(Path(source.folder), Path(source.folder) / split, "folder", "local")
     if not source.configs:
         return _one_split(source, split, data)
     found = [
@@ -108,17 +88,25 @@ def _one_split(source: RecordSource, split: str, data: str) -> Split:
     if data != "bundled" and not folder.is_dir():
         near = near_names(folder.name, [p.name for p in folder.parent.iterdir()]) if folder.parent.is_dir() else []
         raise UserError("no such data folder", str(folder), near=near)
-    base = split_path(folder, source, split)
-    for suffix in SUFFIXES:
+    revision = "bundled" if data == "bundled" else _revision(folder, source)
+    return _from_folder(folder, split_path(folder, source, split), data, revision)
+
+
+def _from_folder(folder: Path, base: Path, origin: str, revision: str) -> Split:
+    """The split in the file BASE.<suffix> below a folder."""
+    for suffix in READERS:
         path = base.with_name(base.name + suffix)
         if path.exists():
-            records, sha256 = _from_file(path, path.relative_to(folder).as_posix() if data == "bundled" else str(path))
-            return Split(
-                tuple(records), str(data), "bundled" if data == "bundled" else _revision(folder, source), sha256
-            )
-    raise UserError(
-        f"no file {base.name}.jsonl or {base.name}.parquet", str(base.parent), "`darumeru fetch` writes this layout"
-    )
+            shown = path.relative_to(folder).as_posix() if origin == "bundled" else str(path)
+            records, sha256 = read_records(path, shown)
+            return Split(tuple(records), origin, revision, sha256)
+    what = f"no file {base.name}.jsonl or {base.name}.parquet"
+    if origin == "folder":
+        there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        near = near_names(base.name, there)
+        raise UserError(f"no file {base.name}.jsonl, .csv, .tsv, .json or .parquet", str(folder), near=near)
+    mend = "`--data hub` loads it from the Hub" if origin == "bundled" else "`darumeru fetch` writes this layout"
+    raise UserError(what, str(base.parent), mend)
 
 
 def _revision(folder: Path, source: RecordSource) -> str:
@@ -133,66 +121,6 @@ def _revision(folder: Path, source: RecordSource) -> str:
 
 
 REVISIONS = "revisions.json"
-
-
-def _from_file(path: Path, shown: str) -> tuple[list[Record], str]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", shown) from error
-    readers = {".parquet": lambda: _parquet(path, shown), ".txt": lambda: _text(content, shown)}
-    records = list(readers.get(path.suffix, lambda: _jsonl(content, shown))())
-    if not records:
-        raise UserError("holds no records", shown)
-    return records, hashlib.sha256(content).hexdigest()
-
-
-def _text(content: bytes, shown: str) -> Iterator[Record]:
-    try:
-        yield Record({"text": content.decode("utf-8-sig")}, shown)
-    except UnicodeDecodeError as error:
-        raise UserError("is not UTF-8", shown) from error
-
-
-def _jsonl(content: bytes, shown: str) -> Iterator[Record]:
-    for number, line in enumerate(content.splitlines(), 1):
-        if not line.strip():
-            continue
-        where = f"{shown}:{number}"
-        try:
-            values = json.loads(line.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            raise UserError("is not UTF-8", where) from error
-        except ValueError as error:
-            raise UserError(f"is not JSON: {error}", where) from error
-        except RecursionError as error:
-            raise UserError("is nested too deeply", where) from error
-        if not isinstance(values, dict):
-            raise UserError("a record must be a JSON object", where)
-        if b"\\ud" in line.lower():
-            _check_texts(values, where)
-        yield Record(values, where)
-
-
-def _check_texts(values: Mapping[str, Any], where: str) -> None:
-    """JSON can hold half a character ("\\ud800"), a tokenizer cannot."""
-    for name, value in values.items():
-        try:
-            json.dumps([name, value], ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise UserError(f"`{one_line(name)}` holds half a character (a lone surrogate)", where) from error
-
-
-def _parquet(path: Path, shown: str) -> Iterator[Record]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        rows: Sequence[Mapping[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
-    except pyarrow.ArrowException as error:
-        raise UserError(f"is not a readable Parquet file: {str(error).splitlines()[0]}", shown) from error
-    for number, values in enumerate(rows, 1):
-        yield Record(values, f"{shown}: row {number}")
 
 
 def _from_hub(source: RecordSource, split: str) -> Split:

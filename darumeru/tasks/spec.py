@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from darumeru.core.errors import UserError, near_names
@@ -24,11 +25,20 @@ MOST_CHARACTERS = 200
 """Of a task's name."""
 
 
+OWN_FILE, SHOTS_FILE = "file", "shots_file"
+"""Names of the splits that lie in files of a task's own."""
+
+
 @dataclass(frozen=True)
 class RecordSource:
-    """Where the records are: a Hub data set, or the same path below a local folder."""
+    """Where the records are: a Hub data set, which may also lie below a local folder, or files of the task's own, whose
+    paths count from the folder of the task file and are absolute here.
 
-    repository: Annotated[str, Option("OWNER/NAME of a Hub data set.", ANSWERS)]
+    With `file` the split that is asked is OWN_FILE; with `shots_file` that of the examples is SHOTS_FILE, or OWN_FILE
+    where both are one file.
+    """
+
+    repository: Annotated[str, Option("OWNER/NAME of a Hub data set.", ANSWERS)] = ""
     config: Annotated[str | None, Option("Configuration of the data set.", ANSWERS)] = None
     test: Annotated[str, Option("Split that is asked.", ANSWERS)] = "test"
     shots: Annotated[str | None, Option("Split of the few-shot records; none when there are none.", ANSWERS)] = "prompt"
@@ -36,6 +46,30 @@ class RecordSource:
     configs: Annotated[
         tuple[str, ...], Option("Configurations whose records are put together, instead of one.", ANSWERS)
     ] = ()
+    file: Annotated[
+        str | None,
+        Option("File with the records that are asked, instead of a data set: .jsonl, .json, .csv, .tsv, .parquet or "
+               ".txt.", ANSWERS, material=True),
+    ] = None  # fmt: skip
+    shots_file: Annotated[
+        str | None, Option("File with the few-shot records; that of `file` too.", ANSWERS, material=True)
+    ] = None
+    folder: Annotated[
+        str | None, Option("Folder with a file for each split, instead of a data set.", ANSWERS, material=True)
+    ] = None
+    where: Annotated[
+        str | None, Option("Expression over the fields; only records for which it is true are asked.", ANSWERS)
+    ] = None
+    shots_where: Annotated[
+        str | None, Option("The same for the few-shot records; default: `where` if both are of one split.", ANSWERS)
+    ] = None
+
+    @property
+    def place(self) -> str:
+        """What people call it."""
+        if self.file or self.folder:
+            return Path(self.file or self.folder or "").name
+        return "/".join(filter(None, (self.repository, self.config)))
 
 
 @dataclass(frozen=True)
@@ -90,6 +124,11 @@ class TaskSpec:
         tuple[str, ...], Option("Sentences on where this task departs from its published program.", NOTHING)
     ] = ()
 
+    @property
+    def copies_reference(self) -> bool:
+        """Whether the right answer is a text that stands in the prompt."""
+        return self.format == "standard" and self.options.get("target") == "reference"
+
     def asking(self) -> dict[str, Any]:
         """What decides the prompts and requests, as plain JSON; the content of the records comes beside it."""
         return self._plain(ANSWERS)
@@ -104,10 +143,12 @@ class TaskSpec:
 
     def _plain(self, effect: Effect) -> dict[str, Any]:
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        # A revision is a name of content, and content is hashed itself.
-        values["source"].pop("revision")
-        if not values["source"]["configs"]:
-            values["source"].pop("configs")
+        # A revision, a file and a folder are names of content, and content is hashed itself.
+        for name in ("revision", "file", "shots_file", "folder"):
+            values["source"].pop(name)
+        for name in ("configs", "where", "shots_where"):
+            if not values["source"][name]:
+                values["source"].pop(name)
         # What a task leaves to the run is no part of its definition.
         later = {name for name in ("prompt_limit", "num_fewshot") if values[name] is None}
         names = [one.name for one in declared(TaskSpec) if one.option.effect is effect and one.name not in later]
@@ -128,7 +169,21 @@ def parse_spec(file: YamlFile, profile: str) -> TaskSpec:
     spec = TaskSpec(**checked_fields("the task", TaskSpec, _spelt_as_now(values), fail, "field"))
     for name, wrong in _nonsense(spec):
         raise fail(f"`{name.rpartition('.')[2]}` {wrong}", tuple(name.split(".")))
-    return spec
+    return replace(spec, source=_located(spec.source, file.path.parent))
+
+
+def _located(source: RecordSource, folder: Path) -> RecordSource:
+    """A source whose own files are absolute paths and whose splits are named after them."""
+
+    def path(given: str | None) -> str | None:
+        return given and str((folder / Path(given).expanduser()).resolve())
+
+    found = replace(source, file=path(source.file), shots_file=path(source.shots_file), folder=path(source.folder))
+    if found.file:
+        found = replace(found, test=OWN_FILE, shots=None)
+    if found.shots_file:
+        found = replace(found, shots=OWN_FILE if found.shots_file == found.file else SHOTS_FILE)
+    return found
 
 
 def placed(file: YamlFile, profile: str, *place: str) -> tuple[str, ...]:
@@ -174,8 +229,31 @@ def _nonsense(spec: TaskSpec) -> Iterator[tuple[str, str]]:
     for name, text in (("name", spec.name), ("group", spec.group), ("language", spec.language)):
         if wrong := _wrong_name(text):
             yield name, wrong
-    source = spec.source
-    if not _REPOSITORY.fullmatch(source.repository) or ".." in source.repository:
+    yield from _nonsense_of(spec.source)
+    for name in ("metrics", "score"):
+        if not getattr(spec, name):
+            yield name, "must name at least one metric"
+    for name in spec.score:
+        if name not in spec.metrics:
+            yield "score", f"names `{name}`, which is not among `metrics`"
+    brought = not spec.choices and spec.options.get("choices")  # by the records
+    if spec.method == "multiple_choice" and len(spec.choices) < 2 and not brought:
+        yield "choices", "of a choice task must hold at least two answers"
+    for name in ("metrics", "score", "choices", "stop"):
+        values = getattr(spec, name)
+        if len(set(values)) < len(values) or "" in values:
+            yield name, f"must hold texts that differ, none of them empty, not {list(values)}"
+    if spec.max_length is not None and spec.max_length <= spec.max_new_tokens:
+        yield "max_length", f"{spec.max_length} leaves no room for a prompt beside max_new_tokens {spec.max_new_tokens}"
+
+
+def _nonsense_of(source: RecordSource) -> Iterator[tuple[str, str]]:
+    given = [name for name in ("repository", "file", "folder") if getattr(source, name)]
+    if not given:
+        yield "source", "needs `repository`, `file` or `folder`"
+    if len(given) > 1:
+        yield f"source.{given[1]}", f"and `{given[0]}` cannot both be given"
+    if source.repository and (not _REPOSITORY.fullmatch(source.repository) or ".." in source.repository):
         yield "source.repository", f"must be OWNER/NAME of a data set, not {source.repository!r}"
     if source.config and source.configs:
         yield "source.configs", "and `config` cannot both be given"
@@ -186,20 +264,10 @@ def _nonsense(spec: TaskSpec) -> Iterator[tuple[str, str]]:
         text = getattr(source, name)
         if text is not None and (wrong := _wrong_name(text)):
             yield f"source.{name}", wrong
-    for name in ("metrics", "score"):
-        if not getattr(spec, name):
-            yield name, "must name at least one metric"
-    for name in spec.score:
-        if name not in spec.metrics:
-            yield "score", f"names `{name}`, which is not among `metrics`"
-    if spec.method == "multiple_choice" and len(spec.choices) < 2:
-        yield "choices", "of a choice task must hold at least two answers"
-    for name in ("metrics", "score", "choices", "stop"):
-        values = getattr(spec, name)
-        if len(set(values)) < len(values) or "" in values:
-            yield name, f"must hold texts that differ, none of them empty, not {list(values)}"
-    if spec.max_length is not None and spec.max_length <= spec.max_new_tokens:
-        yield "max_length", f"{spec.max_length} leaves no room for a prompt beside max_new_tokens {spec.max_new_tokens}"
+    for name in ("file", "shots_file", "folder", "where", "shots_where"):
+        text = getattr(source, name)
+        if text is not None and (not text.strip() or "\0" in text):
+            yield f"source.{name}", "must not be empty"
 
 
 def _wrong_name(text: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from darumeru.core.message import Message
 from darumeru.tasks.formats import sample_maker
 from darumeru.tasks.published import FOLDER
-from darumeru.tasks.records import Record
+from darumeru.tasks.record import Record
 from darumeru.tasks.registry import load_registry
 from darumeru.tasks.sample import Sample
 from darumeru.tasks.spec import TaskSpec

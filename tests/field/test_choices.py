@@ -10,7 +10,8 @@ import pytest
 from darumeru.core.errors import UserError
 from darumeru.metrics import metric
 from darumeru.tasks.formats.distractors import FIELDS, options, question, right_option
-from darumeru.tasks.records import Record, load_split, parts
+from darumeru.tasks.record import Record
+from darumeru.tasks.records import load_split, parts
 from darumeru.tasks.registry import load_registry
 from tests.field.messages import authors_prompts, exact, samples
 from tests.field.messages import said as plainly

@@ -13,7 +13,7 @@ from darumeru.metrics import metric
 from darumeru.metrics.entities import counts, f1_of_counts
 from darumeru.tasks.formats.entities import right_answer
 from darumeru.tasks.formats.entity_records import LAYOUTS, Marked, Span
-from darumeru.tasks.records import Record
+from darumeru.tasks.record import Record
 from darumeru.tasks.registry import load_registry
 from darumeru.tasks.spec import TaskSpec
 from tests.field.messages import authors_prompts, exact

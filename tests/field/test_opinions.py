@@ -10,7 +10,7 @@ import pytest
 from darumeru.metrics import metric
 from darumeru.metrics.opinions import kept, parsed
 from darumeru.tasks.formats.opinions import _query, opinions, right_answer
-from darumeru.tasks.records import Record
+from darumeru.tasks.record import Record
 from darumeru.tasks.registry import load_registry
 from tests.field.messages import authors_prompts, exact, samples
 from tests.field.messages import said as plainly

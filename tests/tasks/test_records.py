@@ -173,7 +173,7 @@ UNUSABLE = {
 @pytest.mark.parametrize("kind", UNUSABLE)
 def test_a_record_without_a_usable_target_is_refused_by_file_line_and_field(kind: str) -> None:
     from darumeru.tasks.formats import sample_maker
-    from darumeru.tasks.records import Record
+    from darumeru.tasks.record import Record
 
     task, wrong, said = UNUSABLE[kind]
     whole = {
@@ -205,7 +205,7 @@ def test_a_record_without_a_usable_target_is_refused_by_file_line_and_field(kind
 def test_a_text_that_begins_with_the_label_is_a_target_of_rwsd() -> None:
     """Hit = outputs.startswith(argmax) (SPEC-benchmark, RWSD)."""
     from darumeru.tasks.formats import sample_maker
-    from darumeru.tasks.records import Record
+    from darumeru.tasks.record import Record
 
     spec = load_registry().specs["darumeru/rwsd"]
     values = {"messages": MESSAGES, "inputs": {"text": "Текст"}, "outputs": "Да, относится", "meta": {"id": 0}}

@@ -33,6 +33,7 @@ FORMATS = (
     "classification",
     "preference",
     "grammar_pairs",
+    "template",
 )
 
 
@@ -58,11 +59,26 @@ def sample_maker(name: str, where: str = "") -> SampleMaker:
 def check_format(spec: TaskSpec, file: YamlFile, profile: str) -> None:
     """UserError with file and line for a format that is not known and for options that it does not have."""
     try:
-        options = format_registry().get(spec.format).options
+        found = format_registry().get(spec.format)
     except UserError as error:
         raise file.error(error.what, *placed(file, profile, "format"), mend=error.mend, near=error.near) from error
 
     def fail(what: str, place: tuple[str, ...], mend: str, near: Sequence[str]) -> UserError:
         return file.error(what, *placed(file, profile, "options", *place), mend=mend, near=near)
 
-    checked_fields(f"format {spec.format}", options, spec.options, fail, "option")
+    checked_fields(f"format {spec.format}", found.options, spec.options, fail, "option")
+    for name, what in found.check(spec):
+        raise fail(what, tuple(name.split(".")), "", ())
+    for name in ("where", "shots_where"):
+        _check_condition(spec, name, file, profile)
+
+
+def _check_condition(spec: TaskSpec, name: str, file: YamlFile, profile: str) -> None:
+    from darumeru.tasks.record_template import RecordExpression
+
+    source = getattr(spec.source, name)
+    try:
+        if source is not None:
+            RecordExpression(f"`{name}` of {spec.name}", source).check()
+    except UserError as error:
+        raise file.error(error.what, *placed(file, profile, "source", name)) from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from darumeru.core.errors import UserError
 from darumeru.tasks.formats.few_shot import record_ids
 from darumeru.tasks.formats.protocol import FormatOptions, RecordFormat
-from darumeru.tasks.records import Record
+from darumeru.tasks.record import Record
 from darumeru.tasks.sample import Sample
 from darumeru.tasks.spec import TaskSpec
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from darumeru.core.errors import UserError
 from darumeru.metrics.entity_readers import TOKEN
-from darumeru.tasks.records import Record
+from darumeru.tasks.record import Record
 
 _NEREL = re.compile(r"\S+\s+(\w+)\s+(\d+ \d+(?:;\d+ \d+)*)\s(.*)", re.DOTALL)
 _SHORTEST_LINE = 6

@@ -7,7 +7,7 @@ from typing import Any
 
 from darumeru.core.errors import UserError
 from darumeru.core.message import Message
-from darumeru.tasks.records import Record
+from darumeru.tasks.record import Record
 from darumeru.tasks.sample import Conversation
 from darumeru.tasks.spec import TaskSpec
 from darumeru.tasks.template import fill

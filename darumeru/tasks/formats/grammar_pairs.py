@@ -10,7 +10,7 @@ from typing import Literal
 from darumeru.core.message import Message
 from darumeru.tasks.formats.few_shot import reversed_before
 from darumeru.tasks.formats.protocol import FormatOptions, RecordFormat
-from darumeru.tasks.records import Record
+from darumeru.tasks.record import Record
 from darumeru.tasks.sample import Conversation, Sample
 from darumeru.tasks.spec import TaskSpec
 

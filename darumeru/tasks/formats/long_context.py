@@ -10,7 +10,7 @@ from darumeru.core.message import Message
 from darumeru.metrics.long_context import LENGTHS
 from darumeru.tasks.formats.few_shot import reversed_before
 from darumeru.tasks.formats.protocol import FormatOptions, RecordFormat
-from darumeru.tasks.records import Record
+from darumeru.tasks.record import Record
 from darumeru.tasks.sample import Sample
 from darumeru.tasks.spec import TaskSpec
 

@@ -11,7 +11,7 @@ from darumeru.core.errors import UserError
 from darumeru.core.message import Message
 from darumeru.metrics.opinions import AUTHOR, NULL, POLARITIES
 from darumeru.tasks.formats.protocol import FormatOptions, RecordFormat
-from darumeru.tasks.records import Record
+from darumeru.tasks.record import Record
 from darumeru.tasks.sample import Conversation, Sample
 from darumeru.tasks.spec import TaskSpec
 

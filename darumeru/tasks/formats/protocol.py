@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from darumeru.tasks.records import Record
+from darumeru.tasks.record import Record
 from darumeru.tasks.sample import Sample
 from darumeru.tasks.spec import TaskSpec
 
@@ -24,10 +24,17 @@ class FormatOptions:
     private: bool = False
 
 
+def nothing(spec: TaskSpec) -> Iterable[tuple[str, str]]:
+    """The check of a format that has none."""
+    return ()
+
+
 @dataclass(frozen=True)
 class RecordFormat:
     """samples: makes them; UserError with file, line and field for a record that cannot be used. options: a dataclass
-    whose fields are the `options` of a task of this format."""
+    whose fields are the `options` of a task of this format. check: what is wrong with the options of a task beyond
+    their types, found without data: (name, what)."""
 
     samples: SampleMaker
     options: type[FormatOptions] = FormatOptions
+    check: Callable[[TaskSpec], Iterable[tuple[str, str]]] = nothing

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from darumeru.core.errors import UserError
 from darumeru.tasks.formats.few_shot import chosen_shots, record_ids, rendered_messages, reversed_before
 from darumeru.tasks.formats.protocol import FormatOptions, RecordFormat
-from darumeru.tasks.records import Record
+from darumeru.tasks.record import Record
 from darumeru.tasks.sample import Sample
 from darumeru.tasks.spec import TaskSpec
 
