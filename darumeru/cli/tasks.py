@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
     tasks.command("list", help="All tasks and groups.")(list_tasks)
     tasks.command("show", help="One task: what it asks, how it is scored, where its data come from.")(show)
     tasks.command("validate", help="Check a task file (or a folder of them).")(validate)
+    tasks.command("new", help="Write a task file for a file of records; it runs as it is.")(new)
     tasks.command("path", help="Folder of the task definitions.")(path)
     app.add_typer(tasks, name="tasks")
 
@@ -139,26 +140,49 @@ def _endings(spec: TaskSpec, profile: Profile) -> str:
 def validate(
     place: Annotated[str, typer.Argument(help="A YAML file or a folder of them.")],
     data: Annotated[str | None, typer.Option(help='Also read the records: "bundled", "hub" or a folder.')] = None,
+    tries: Annotated[bool, typer.Option("--try", help="Also read the records and show three prompts a task.")] = False,
+    num_fewshot: Annotated[int, typer.Option(min=0, help="Examples in the prompts that --try shows.")] = 0,
     include: Include = None,
     as_json: Json = False,
 ) -> None:
-    from darumeru.tasks.formats import sample_maker
     from darumeru.tasks.profiles import PROFILES
-    from darumeru.tasks.records import load_split
-    from darumeru.tasks.validation import read_tasks
+    from darumeru.tasks.validation import SHOWN, asked, read_tasks, shown
 
-    names = []
-    for profile in PROFILES:
-        specs = read_tasks(place, profile, include or ())
-        names = [spec.name for spec in specs]
-        for spec in specs:
-            maker = sample_maker(spec.format, spec.name)
-            if data and profile == "darumeru":
-                test = load_split(spec.source, spec.source.test, data).records
-                shots = load_split(spec.source, spec.source.shots, data).records if spec.source.shots else ()
-                for sample in maker(spec, test, shots, 5):
-                    sample.conversation(sample.most)
-    typer.echo(json.dumps({"valid": names}, ensure_ascii=False) if as_json else f"valid: {', '.join(names)}")
+    found = {profile: read_tasks(place, profile, include or ()) for profile in PROFILES}
+    specs = found["darumeru"]
+    made = {spec.name: asked(spec, data or "hub", num_fewshot) for spec in specs} if data or tries else {}
+    if as_json:
+        prompts = {name: [shown(sample) for sample in samples[:SHOWN]] for name, samples in made.items()}
+        answer = {"valid": [spec.name for spec in specs]} | ({"prompts": prompts} if tries else {})
+        typer.echo(json.dumps(answer, ensure_ascii=False, indent=2 if tries else None))
+        return
+    for name, samples in made.items() if tries else ():
+        for sample in samples[:SHOWN]:
+            _show_sample(name, len(samples), shown(sample))
+    typer.echo(f"valid: {', '.join(spec.name for spec in specs)}")
+
+
+def _show_sample(task: str, count: int, sample: dict[str, Any]) -> None:
+    choices = f", among {', '.join(sample['choices'])}" if sample["choices"] else ""
+    target = json.dumps(sample["target"], ensure_ascii=False)
+    typer.echo(f"--- {task}, sample {sample['id']} of {count}: the right answer is {target}{choices}")
+    for number, message in enumerate(sample["messages"], 1):
+        is_open = number == len(sample["messages"]) and message["role"] == "assistant"
+        typer.echo(f"[{message['role']}{', left open' if is_open else ''}]\n{message['content']}")
+
+
+def new(
+    data: Annotated[Path, typer.Argument(help="The records: .jsonl, .json, .csv, .tsv or .parquet.")],
+    output: Annotated[Path | None, typer.Option(help="The task file. Default: beside the data.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of the task. Default: mine/FILE.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+) -> None:
+    from darumeru.tasks.skeleton import write_skeleton
+
+    place = (output or data.with_suffix(".yaml")).expanduser()
+    made = write_skeleton(place, data.expanduser(), name, force)
+    typer.echo(f"written: {place}\nnow: darumeru tasks validate {place} --try\n"
+               f"     darumeru run --model PATH --include {place} --tasks {made}")  # fmt: skip
 
 
 def path(

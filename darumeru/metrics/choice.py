@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -44,6 +45,16 @@ def hit_start(row: SampleRow) -> float:
     return float(bool(label) and row.target.startswith(label))
 
 
+def hit_by_character(row: SampleRow) -> float:
+    """Whether the target is the label with the highest log-probability per character; of equal ones the first."""
+    best, label = -math.inf, ""
+    for name, probability in (row.answer.probabilities or {}).items():
+        each = math.log(probability) / max(len(name), 1) if probability > 0 else -math.inf
+        if each > best:
+            best, label = each, name
+    return float(row.target == label)
+
+
 @dataclass(frozen=True)
 class AccuracyBothOrders:
     """Share of records that are answered right in both orders of their choices.
@@ -76,6 +87,14 @@ class AccuracyBothOrders:
 
 ACCURACY = SampleMean(
     "acc", "share of samples whose most probable label is the target answer", hit, no_choice, guess, hits=True
+)
+ACCURACY_NORM = SampleMean(
+    "acc_norm",
+    "share of samples whose target has the highest log-probability per character (lm-eval's acc_norm)",
+    hit_by_character,
+    no_choice,
+    guess,
+    hits=True,
 )
 ACCURACY_STARTSWITH = SampleMean(
     "acc_startswith",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from darumeru.core.answer import Answer
 from darumeru.core.registry import Registry
@@ -26,16 +27,30 @@ class Annotation:
 # An annotator: from the prompt's text and the annotation so far to the next one.
 Annotator = Callable[[str, Annotation], Annotation]
 
+PATTERN = "pattern"
 ANNOTATORS: Registry[Annotator] = Registry(
-    "darumeru.annotators", "annotator", {"thoughts": "darumeru.runs.annotate:without_thoughts"}
+    "darumeru.annotators",
+    "annotator",
+    {"thoughts": "darumeru.runs.annotate:without_thoughts", "first_line": "darumeru.runs.parsers:first_line"},
 )
+
+
+def annotator(name: str) -> Annotator:
+    """The annotator of that name, or "pattern:REGEX"; UserError with the nearest names when there is none."""
+    kind, colon, source = name.partition(":")
+    if kind != PATTERN or not colon:
+        return ANNOTATORS.get(name)
+    from darumeru.runs.parsers import compiled, pattern
+
+    compiled(source)
+    return partial(pattern, source)
 
 
 def annotated(prompt: str, raw: Answer, names: Sequence[str], stop: Sequence[str] = ()) -> Annotation:
     """A raw answer after the annotators of these names, one after the other."""
     found = Annotation(raw, stop=tuple(stop))
     for name in names:
-        found = ANNOTATORS.get(name)(prompt, found)
+        found = annotator(name)(prompt, found)
     return found
 
 

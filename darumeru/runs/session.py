@@ -17,7 +17,7 @@ from darumeru.core.options import Effect, declared, of_effect, plain
 from darumeru.core.secrets import redacted
 from darumeru.engines import free_arguments
 from darumeru.engines.protocol import Engine, EngineOptions
-from darumeru.runs.annotate import ANNOTATORS, thought_counter
+from darumeru.runs.annotate import annotator, thought_counter
 from darumeru.runs.ask import Failures, Pending, pending_samples, stream
 from darumeru.runs.config import AskConfig
 from darumeru.runs.manifest import MANIFEST, SessionLog, earlier_manifest
@@ -55,7 +55,7 @@ class Session:
         own, foreign = split(config.patterns)
         specs = load_registry(config.profile, config.include).select(own)
         for name in {name for spec in specs for name in spec.annotators}:
-            ANNOTATORS.origin(name)
+            annotator(name)
         sources = open_sources(foreign, config)
         answers = _answers(config, subject)
         planner = Planner(config, subject.builder, RunSpec(answers).identity, subject.context)

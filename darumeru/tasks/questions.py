@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from darumeru.core.errors import UserError
+from darumeru.core.template_trial import try_templates
 from darumeru.tasks.formats.few_shot import chosen_shots
 from darumeru.tasks.record import Record
-from darumeru.tasks.record_template import RecordExpression
+from darumeru.tasks.record_template import RecordExpression, fields_of, tried
 from darumeru.tasks.records import Split
 from darumeru.tasks.spec import RecordSource, TaskSpec
 
@@ -64,6 +65,8 @@ def _true_for(spec: TaskSpec, option: str, condition: str | None, records: Seque
     if condition is None:
         return tuple(records)
     expression = RecordExpression(f"`{option}` of {spec.name}", condition)
+    some = [fields_of(record) for record in tried(records)]
+    try_templates("expression", [condition], some, f"{len(some)} records", expression.name)
     found = tuple(record for record in records if expression.value(record))
     if not found:
         what = f"{expression.name} is true for none of {len(records)} records"

@@ -11,10 +11,11 @@ from darumeru.core.errors import UserError
 
 @dataclass(frozen=True)
 class Record:
-    """One record and where it stands ("file:line"), for messages."""
+    """One record, where it stands ("file:line"), for messages, and its place in its split, counted from 0."""
 
     values: Mapping[str, Any]
     where: str
+    place: int = 0
 
     def need(self, name: str, *kinds: type) -> Any:
         """values[name], checked; UserError names file, line and field. "inputs.text" reaches into a mapping."""

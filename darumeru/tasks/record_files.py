@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def read_records(path: Path, shown: str) -> tuple[list[Record], str]:
     records = list(reader(content, shown))
     if not records:
         raise UserError("holds no records", shown)
-    return records, hashlib.sha256(content).hexdigest()
+    return [replace(record, place=place) for place, record in enumerate(records)], hashlib.sha256(content).hexdigest()
 
 
 def _decoded(content: bytes, shown: str) -> str:

@@ -150,7 +150,7 @@ def _from_hub(source: RecordSource, split: str) -> Split:
     records = []
     for number, values in enumerate(table):
         hasher.update(json.dumps(values, ensure_ascii=False, sort_keys=True, default=str).encode())
-        records.append(Record(dict(values), f"{name}, split {split}, record {number}"))
+        records.append(Record(dict(values), f"{name}, split {split}, record {number}", number))
     if not records:
         raise UserError("holds no records", f"{name}, split {split}")
     return Split(tuple(records), "hub", source.revision or _hub_revision(table), hasher.hexdigest())

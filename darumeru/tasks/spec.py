@@ -236,7 +236,7 @@ def _nonsense(spec: TaskSpec) -> Iterator[tuple[str, str]]:
     for name in spec.score:
         if name not in spec.metrics:
             yield "score", f"names `{name}`, which is not among `metrics`"
-    brought = not spec.choices and spec.options.get("choices")  # by the records
+    brought = not spec.choices and spec.format == "template"  # by the records
     if spec.method == "multiple_choice" and len(spec.choices) < 2 and not brought:
         yield "choices", "of a choice task must hold at least two answers"
     for name in ("metrics", "score", "choices", "stop"):

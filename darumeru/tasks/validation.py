@@ -1,15 +1,21 @@
-"""Checking task files before they are used."""
+"""Checking task files before they are used, and showing what they ask."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from darumeru.core.errors import UserError
 from darumeru.metrics import metric
-from darumeru.tasks.formats import check_format
+from darumeru.tasks.formats import check_format, sample_maker
+from darumeru.tasks.questions import questions_of
+from darumeru.tasks.records import load_split
 from darumeru.tasks.registry import TaskRegistry, read_task_file
+from darumeru.tasks.sample import Sample
 from darumeru.tasks.spec import TaskSpec, placed
+
+SHOWN = 3
 
 
 def read_tasks(place: str, profile: str, include: Sequence[str] = ()) -> list[TaskSpec]:
@@ -27,6 +33,23 @@ def read_tasks(place: str, profile: str, include: Sequence[str] = ()) -> list[Ta
                 at = placed(file, profile, "metrics")
                 raise file.error(error.what, *at, mend=error.mend, near=error.near) from error
     return list(registry.specs.values())
+
+
+def asked(spec: TaskSpec, data: str, num_fewshot: int) -> list[Sample]:
+    """All samples of a task, each of which can be asked with all its examples; UserError for the first that cannot."""
+    wanted = (spec.num_fewshot if spec.num_fewshot is not None else num_fewshot) if spec.few_shot else 0
+    found = questions_of(spec, wanted, lambda source, split: load_split(source, split, data))
+    samples = sample_maker(spec.format, spec.name)(spec, found.asked, found.shots, wanted)
+    for sample in samples:
+        sample.conversation(sample.most)
+    return samples
+
+
+def shown(sample: Sample) -> dict[str, Any]:
+    """A sample as plain JSON: the messages with all examples, the right answer and what it is chosen among."""
+    messages = [{"role": message.role, "content": message.content} for message in sample.conversation(sample.most)]
+    choices = list(sample.choices) if sample.choices else None
+    return {"id": sample.id, "messages": messages, "target": sample.target, "choices": choices}
 
 
 def _files(place: str) -> list[Path]:

@@ -98,11 +98,12 @@ class Maker:
         """UserError, with the record's place, for one that cannot be asked."""
         choices = self._choices(record)
         labels = self._labels(choices, record)
-        more = {} if choices is None else {"choices": list(choices), "letters": list(labels or ())}
-        texts = {name: template.render(record, more) for name, template in self.templates.items()}
+        more = {"choices": list(choices or labels), "letters": list(labels)} if labels else {}
+        texts = {name: template.render(record, more).strip("\n") for name, template in self.templates.items()}
         if not texts["prompt"].strip():
             raise UserError(f"{self.name('prompt')} makes an empty text", record.where)
-        asked = choices if choices is not None and self.options.choose == "text" else labels
+        said = choices if choices is not None and self.options.choose == "text" else labels
+        asked = said if self.spec.method == "multiple_choice" else None
         target = self._target(record, choices, asked)
         return Asked(texts.get("system"), texts["prompt"], texts.get("answer", "").rstrip(), asked, target)
 
@@ -120,13 +121,11 @@ class Maker:
             raise UserError(f"{what}, is {one_line(repr(list(texts)))[:80]}", record.where)
         return texts
 
-    def _labels(self, choices: tuple[str, ...] | None, record: Record) -> tuple[str, ...] | None:
+    def _labels(self, choices: tuple[str, ...] | None, record: Record) -> tuple[str, ...]:
         """What stands for the choices in the answer."""
-        if self.spec.method != "multiple_choice":
-            return None
-        known = self.spec.choices or tuple(LETTERS)
         if choices is None:
-            return known
+            return self.spec.choices
+        known = self.spec.choices or tuple(LETTERS)
         if len(choices) > len(known):
             what = f"has {len(choices)} choices, and the task {len(known)} letters for them"
             raise UserError(what, record.where, "name more in `choices` of the task")
@@ -141,7 +140,7 @@ class Maker:
                 raise UserError(f"{self.name('target')} is empty", record.where)
             return said if several else said[0]
         texts = choices if choices is not None else asked
-        return asked[self._place(record, value, self._labels(choices, record) or (), texts)]
+        return asked[self._place(record, value, self._labels(choices, record), texts)]
 
     def _place(self, record: Record, value: Any, labels: Sequence[str], texts: Sequence[str]) -> int:
         """Which of the choices is right."""
@@ -164,7 +163,7 @@ class Maker:
         """UserError for templates that take more time or memory than any need."""
         some = tried(records)
         where = f"task {self.spec.name}"
-        more = {"choices": ["", ""], "letters": ["A", "B"]} if self.options.choices else {}
+        more = {"choices": [""] * 4, "letters": [*"ABCD"]} if self.options.choices or self.spec.choices else {}
         values = [fields_of(record, more) for record in some]
         about = f"{len(values)} records"
         try_templates("expression", [one.source for one in self.expressions.values()], values, about, where)
@@ -205,7 +204,11 @@ def _conversation(asked: Asked, examples: Sequence[Conversation]) -> Any:
 
 def _ids(maker: Maker, records: Sequence[Record]) -> list[str]:
     if not maker.options.id:
-        return record_ids(records)
+        # Places in the whole split: a condition that takes others in changes no name.
+        places = [str(record.place) for record in records]
+        named = record_ids(records)
+        by_place = named == [str(place) for place in range(len(records))] and len(set(places)) == len(places)
+        return places if by_place else named
     seen: dict[str, str] = {}
     for record in records:
         name = str(maker.expressions["id"].value(record))
@@ -224,6 +227,8 @@ def check(spec: TaskSpec) -> Iterator[tuple[str, str]]:
             one.check()
         except UserError as error:
             yield name, error.what
+    if spec.method == "multiple_choice" and not spec.choices and not spec.options.get("choices"):
+        yield "choices", "must give a record's choices, or `choices` of the task name the closed set of answers"
     if spec.method == "loglikelihood":
         yield "prompt", "cannot stand with method loglikelihood (format `document` scores whole texts)"
     if spec.method == "generate" and spec.options.get("choices") and spec.options.get("target_is"):
