@@ -13,9 +13,9 @@ __all__ = ["METRICS", "metric", "metric_names"]
 
 BUILTIN = {
     "acc": "darumeru.metrics.choice:ACCURACY",
-    "acc_norm": "darumeru.metrics.choice:ACCURACY_NORM",
     "acc_startswith": "darumeru.metrics.choice:ACCURACY_STARTSWITH",
     "acc_both_orders": "darumeru.metrics.choice:ACCURACY_BOTH_ORDERS",
+    "acc_norm": "darumeru.metrics.choice:ACCURACY_NORM",
     "acc_by_category": "darumeru.metrics.categories:ACCURACY_BY_CATEGORY",
     "f1_macro": "darumeru.metrics.confusion:F1_MACRO",
     "mcc": "darumeru.metrics.confusion:MCC",
