@@ -9,7 +9,7 @@ UNWANTED := torchvision torchaudio torchcodec
 REAL := $(VENV)/real
 TOOLS := $(VENV)/tools
 
-.PHONY: setup adapt demo real tools test zoo lint types bench clean
+.PHONY: docs setup adapt demo real tools test zoo lint types bench clean
 
 setup: $(READY)
 
@@ -18,7 +18,7 @@ $(READY): pyproject.toml pins.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet "$$(grep -i '^torch==' pins.txt)"
-	$(BIN)/pip install --quiet --constraint pins.txt --editable ".[cpu,train,dev]"
+	$(BIN)/pip install --quiet --constraint pins.txt --editable ".[cpu,train,docs,dev]"
 	$(BIN)/pip uninstall --quiet --yes $(UNWANTED)
 	touch $@
 
@@ -57,6 +57,10 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy
+
+# The pages of docs/ as a site in build/site.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 bench: setup
 	$(BIN)/python -m benchmarks.run_speed
