@@ -2,10 +2,13 @@
 
     python -m benchmarks.lep_cost --rows-new 128000 --threads 2
     python -m benchmarks.lep_cost --rows-new 174816 --extended --threads 2 --no-reference
+    python -m benchmarks.lep_cost --rows-new 174816 --extended --threads 2 --no-propagate --initialize mean,omp
+    python -m benchmarks.lep_cost --threads 1 --no-propagate --distill .venv/real/SmolLM2-135M-Instruct --layer 10
 
 Beside it: the machine's own matrix-product speed, and the reference algorithm (sub-token means in a Python loop,
 torch.linalg.lstsq in float64 with driver gelsy), measured on fewer rows and extrapolated by its operation
-count. The propagation runs in a process of its own, on as many processor cores as it has threads.
+count. Initializers at the same shape, and what `distill` costs by the token of text on a real model. Each runs in a
+process of its own, on as many processor cores as it has threads.
 """
 
 from __future__ import annotations
@@ -65,6 +68,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--reference", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--reference-rows", type=int, help="rows of the reference solve (default 2 d)")
     parser.add_argument("--check", action=argparse.BooleanOptionalAction, default=True, help="against exact float64")
+    parser.add_argument("--propagate", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--initialize", default="", help="initializers to measure at this shape: mean,omp")
+    parser.add_argument("--distill", type=Path, help="a model on which to measure the steps of distill")
+    parser.add_argument("--layer", type=int, default=-1, help="of distill")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -76,13 +83,21 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     shape = Shape(
         arguments.hidden, arguments.rows_old, arguments.rows_new, arguments.extended, arguments.neighbour_mib << 20
     )
-    if not (folder / "base").is_dir():
-        _say("writing synthetic models")
-        write_models(folder, shape)
-    shutil.rmtree(folder / "out", ignore_errors=True)
-    _say("propagating")
     before = os.getloadavg()[0]
     result: dict[str, Any] = {"shape": asdict(shape), "threads": arguments.threads, "load_before": before}
+    if arguments.distill:
+        _say("measuring distill")
+        result |= _run_child(arguments, folder, "distill")
+    if not (folder / "base").is_dir() and (arguments.propagate or arguments.initialize):
+        _say("writing synthetic models")
+        write_models(folder, shape)
+    if arguments.initialize:
+        _say("initializing")
+        result |= _run_child(arguments, folder, "initialize")
+    if not arguments.propagate:
+        return result
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    _say("propagating")
     result |= _run_child(arguments, folder, "propagate")
     if arguments.check:
         _say("comparing with the exact float64 solution")
@@ -105,11 +120,14 @@ def _run_child(arguments: argparse.Namespace, folder: Path, task: str) -> dict[s
 def _child(arguments: argparse.Namespace) -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
+    from benchmarks.init_cost import distill, initialize
     from benchmarks.lep_reference import check, machine_speed, reference
 
     width, folder = arguments.hidden, arguments.child
     tasks = {
         "propagate": lambda: _propagate(width, folder),
+        "initialize": lambda: initialize(folder, arguments.initialize.split(",")),
+        "distill": lambda: distill(arguments.distill, arguments.layer),
         "check": lambda: check(folder),
         "machine": lambda: machine_speed(width),
         "reference": lambda: reference(folder, width, min(arguments.reference_rows or 2 * width, arguments.rows_new)),
@@ -179,6 +197,18 @@ def _print(result: dict[str, Any]) -> None:
     from rich.table import Table
 
     console, shape = Console(), result["shape"]
+    for method, cost in result.get("initialization", {}).items():
+        seconds = f"{cost['seconds']:.1f} s, {cost['cpu_seconds']:.1f} of the processor"
+        console.print(f"{method}: {seconds}; {cost['new_tokens']} new tokens of {shape['rows_donor']} rows")
+    if "distill" in result:
+        cost = result["distill"]
+        console.print(
+            f"distill, layer {cost['layer']}: {cost['tokens_per_second']:.0f} tokens of text a second "
+            f"({cost['tokens_per_cpu_second']:.0f} of the processor), {cost['gflops']:.0f} GFLOP/s, "
+            f"{cost['seconds_per_token']:.2f} s for a new token with 25 snippets"
+        )
+    if "phases" not in result:
+        return
     table = Table("phase", "seconds", "cpu seconds", "GFLOP/s", "peak GiB")
     for name, cost in result["phases"].items():
         numbers = [cost["seconds"], cost["cpu_seconds"], cost["gflops"], cost["peak_gib"]]

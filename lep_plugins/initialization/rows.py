@@ -65,10 +65,10 @@ class OldRows:
 
     def trained(self, ids: Ids) -> torch.Tensor:
         """Whether the rows `ids` are longer than near zero: bool, len(ids)."""
-        return self._lengths[torch.from_numpy(ids)] > self.near_zero
+        return self.lengths[torch.from_numpy(ids)] > self.near_zero
 
     @cached_property
-    def _lengths(self) -> torch.Tensor:
+    def lengths(self) -> torch.Tensor:
         """The norm of each row, float32. UserError for NaN or infinity in the row of a token."""
         parts = self._matrix.split(CHUNK_ROWS)
         lengths = torch.cat([torch.linalg.vector_norm(part, dim=1, dtype=torch.float32) for part in parts])
@@ -82,7 +82,7 @@ class OldRows:
     @cached_property
     def near_zero(self) -> float:
         """The norm below which a row counts as never trained."""
-        return NEAR_ZERO * float(self._lengths[torch.from_numpy(self.tokens)].double().mean())
+        return NEAR_ZERO * float(self.lengths[torch.from_numpy(self.tokens)].double().mean())
 
     @cached_property
     def mean(self) -> torch.Tensor:

@@ -55,7 +55,7 @@ class Linear:
         if dtype == torch.float64:
             return cls(delta.to(device), device)
         single = delta.to(device, torch.float32)
-        half = dtype == donor.dtype == torch.bfloat16 and device == "cpu" and _multiplies_bf16()
+        half = dtype == donor.dtype == torch.bfloat16 and device == "cpu" and multiplies_bf16()
         if half and _relative_change(single, donor, tokens) <= SMALL_CHANGE:
             return cls(single.bfloat16(), device)
         return cls(single, device)
@@ -73,7 +73,8 @@ class Linear:
             out.copy_(torch.addmm(moved, moved, self.delta))
 
 
-def _multiplies_bf16() -> bool:
+def multiplies_bf16() -> bool:
+    """Whether products in bfloat16 are faster here than in float32."""
     return torch.backends.mkldnn.is_available() and "AVX512" in torch.backends.cpu.get_cpu_capability()
 
 

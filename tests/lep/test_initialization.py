@@ -347,6 +347,29 @@ def test_omp_takes_coefficients_from_a_donor_that_has_rows_for_the_new_tokens(
     assert abs(weights - without).max() > 0.05
 
 
+def test_omp_refuses_a_damaged_donor_and_ignores_its_padding(
+    models: dict[str, tuple[Path, Path]], tmp_path: Path, corpus: Path
+) -> None:
+    """A row that holds NaN would make every new row that draws on it the mean, in silence."""
+    model, tokenizer = models["llama3"]
+    donor = initialize_embeddings(model, tokenizer, tmp_path / "donor", "multivariate", seed=3)
+    task = task_of(model, donor, corpus)
+    number, padding = int(task.conversion.ids(Origin.MEAN)[7]), int(task.conversion.ids(Origin.PADDING)[0])
+
+    def spoiled(row: int) -> Any:
+        def spoil(rows: torch.Tensor) -> torch.Tensor:
+            rows[row, 3] = torch.nan
+            return rows
+
+        return spoil
+
+    bad = changed(donor, tmp_path / "bad", EMBEDDING, spoiled(number))
+    with pytest.raises(UserError, match=f"NaN or infinity in row {number}"):
+        initialize_embeddings(model, bad, tmp_path / "out", "omp")
+    padded = changed(donor, tmp_path / "padded", EMBEDDING, spoiled(padding))
+    assert abs(sparse_weights(task_of(model, padded, corpus)) - sparse_weights(task)).max() == 0
+
+
 def test_omp_without_a_donor_rebuilds_the_sub_token_means(models: dict[str, tuple[Path, Path]], corpus: Path) -> None:
     task = task_of(*models["llama3"], corpus)
     made = task.conversion.ids(Origin.MEAN)
