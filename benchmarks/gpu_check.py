@@ -4,8 +4,8 @@
 
 Answers of a model in bf16, fp16 and float32 on the GPU against those of the CPU in float32; the types that autocast
 computes in; a short training by transformers' Trainer under bf16, scored while it runs, its loss curve against that of
-the same training without; memory that evaluations leave behind; what one costs. One table. Without a GPU it says so and
-ends well.
+the same training without; memory that evaluations leave behind; what one costs; propagation and distillation
+(gpu_adaptation). One table. Without a GPU it says so and ends well.
 """
 
 from __future__ import annotations
@@ -41,12 +41,14 @@ def main() -> None:
     arguments = parser.parse_args()
     import torch
 
+    from benchmarks.gpu_adaptation import distillation, propagation_8b, propagation_agrees
+
     if not torch.cuda.is_available():
         print("gpu_check: skipped, torch finds no GPU here")
         return
     began, lines = time.monotonic(), [Line("GPU", torch.cuda.get_device_name())]
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
-        for check in (answers, autocast, training):
+        for check in (answers, autocast, training, propagation_agrees, distillation, propagation_8b):
             if time.monotonic() - began > arguments.budget:
                 lines.append(Line(check.__name__, "not begun: the time is used up"))
                 continue

@@ -29,37 +29,26 @@ def initialize(folder: Path, methods: list[str]) -> dict[str, Any]:
     return {"initialization": found}
 
 
-def distill(model: Path, layer: int, rounds: int = 6, batch: int = 16, length: int = 50) -> dict[str, Any]:
+def distill(network: Any, layer: int, rounds: int = 6, batch: int = 16, length: int = 50) -> dict[str, Any]:
     """The steps of `distill` on windows of random ids, without search and optimizer (their share is small).
 
     tokens_per_second: old tokens of snippets. seconds_per_token: of a new token with 25 snippets."""
-    import numpy as np
     import torch
 
-    from darumeru.models.model_folder import load_model
-    from lep_plugins.initialization.distill import Batches
-    from lep_plugins.initialization.distiller import Distiller, distance
-    from lep_plugins.initialization.snippets import Snippet
+    from lep_plugins.initialization.distiller import distance
 
-    network = load_model(model)
-    width, known = network.get_input_embeddings().weight.shape[1], network.get_input_embeddings().weight.shape[0]
-    rng, begin = np.random.default_rng(0), length // 2
-    snippets = [
-        Snippet(place, rng.integers(0, known, length), begin, begin + PIECES, np.array([place]))
-        for place in range(batch)
-    ]
-    batches = Batches(snippets, known + np.arange(batch), 0)
-    distiller = Distiller(network, torch.randn(batch, width) * 0.1, torch.empty(0, width), layer)
+    known, width = network.get_input_embeddings().weight.shape
+    distiller, given = random_distillation(network, layer, batch, length)
     times, cpu = [], []
     for _ in range(rounds + 1):
         began, spent = time.perf_counter(), time.process_time()
-        distance(distiller, batches.batch(range(batch))).backward()
+        distance(distiller, given).backward()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         times.append(time.perf_counter() - began)
         cpu.append(time.process_time() - spent)
     seconds = min(times[1:])
-    parameters = sum(one.numel() for one in distiller.network.parameters()) - known * width - batch * width
+    parameters = sum(one.numel() for one in distiller.network.parameters()) - (known + batch) * width
     return {
         "distill": {
             "layer": layer,
@@ -69,3 +58,23 @@ def distill(model: Path, layer: int, rounds: int = 6, batch: int = 16, length: i
             "gflops": 6 * parameters * batch * (length + 1) / seconds / 1e9,
         }
     }
+
+
+def random_distillation(network: Any, layer: int, batch: int, length: int) -> tuple[Any, Any]:
+    """A distiller of `batch` new tokens and a batch with one random snippet of each."""
+    import numpy as np
+    import torch
+
+    from lep_plugins.initialization.distill import Batches
+    from lep_plugins.initialization.distiller import Distiller
+    from lep_plugins.initialization.snippets import Snippet
+
+    known, width = network.get_input_embeddings().weight.shape
+    rng, begin = np.random.default_rng(0), length // 2
+    snippets = [
+        Snippet(place, rng.integers(0, known, length), begin, begin + PIECES, np.array([place]))
+        for place in range(batch)
+    ]
+    rows = torch.randn(batch, width, generator=torch.Generator().manual_seed(0)) * 0.1
+    distiller = Distiller(network, rows, torch.empty(0, width), layer)
+    return distiller, Batches(snippets, known + np.arange(batch), 0).batch(range(batch))

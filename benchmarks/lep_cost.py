@@ -122,12 +122,13 @@ def _child(arguments: argparse.Namespace) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
     from benchmarks.init_cost import distill, initialize
     from benchmarks.lep_reference import check, machine_speed, reference
+    from darumeru.models.model_folder import load_model
 
     width, folder = arguments.hidden, arguments.child
     tasks = {
         "propagate": lambda: _propagate(width, folder),
         "initialize": lambda: initialize(folder, arguments.initialize.split(",")),
-        "distill": lambda: distill(arguments.distill, arguments.layer),
+        "distill": lambda: distill(load_model(arguments.distill), arguments.layer),
         "check": lambda: check(folder),
         "machine": lambda: machine_speed(width),
         "reference": lambda: reference(folder, width, min(arguments.reference_rows or 2 * width, arguments.rows_new)),

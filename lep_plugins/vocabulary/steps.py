@@ -28,6 +28,13 @@ def _no_texts(normalization: Normalization = "NFC") -> Iterable[str]:
     return ()
 
 
+def _check_method(name: str) -> None:
+    """UserError for an unknown initializer, before anything is trained."""
+    from lep_plugins.initialization.registry import INITIALIZERS
+
+    INITIALIZERS.origin(name)
+
+
 @dataclass(frozen=True)
 class _Scheme:
     """corpus: text files. method: how rows of new tokens are initialized; init: the options of that method. field: of
@@ -45,9 +52,7 @@ class _Scheme:
     runs_out = "no allowed pair occurs often enough any more; add text, or lower the minimum frequency"
 
     def __post_init__(self) -> None:
-        from lep_plugins.initialization.registry import INITIALIZERS
-
-        INITIALIZERS.origin(self.method)  # an unknown method is told before anything is trained
+        _check_method(self.method)
 
     def notes(self, old: Description, new: Description) -> list[str]:
         """What there is to say of the new tokenizer."""
@@ -211,12 +216,16 @@ class VocabMerge(_Scheme):
 @dataclass(frozen=True)
 class VocabOf:
     """The vocabulary of another model, the step's input `tokenizer`, with rows by `method` (corpus: for methods that
-    learn from text)."""
+    learn from text; init: the options of that method)."""
 
     method: str = "mean"
     corpus: tuple[str, ...] = ()
+    init: InitOptions = DEFAULTS
 
     name = "vocab_of"
+
+    def __post_init__(self) -> None:
+        _check_method(self.method)
 
     def run(self, context: StepContext, candidate: Candidate) -> Iterator[Candidate]:
         """Yield one model: `candidate` with that tokenizer and initialized embeddings."""
@@ -233,6 +242,7 @@ class VocabOf:
             self.corpus,
             context.seed,
             say=context.say,
+            options=self.init,
         )
         parents = (candidate.label or str(candidate.path),)
         yield Candidate(model, self.name, asdict(self) | {"corpus": list(self.corpus)}, parents)
