@@ -183,9 +183,7 @@ def _rao_kupper(margin: FloatArray, tau: float, outcome: IntArray) -> tuple[Floa
     return logs, slopes, np.select(kinds, [-by_tau * rest_a, -by_tau * rest_b], tie)
 
 
-def _information(
-    parameters: FloatArray, table: Table, style: FloatArray, weights: FloatArray, ties: str
-) -> FloatArray:
+def _information(parameters: FloatArray, table: Table, style: FloatArray, weights: FloatArray, ties: str) -> FloatArray:
     """Expected second derivatives by the thetas, the other parameters as they are."""
     n = len(table.models)
     each = weights * expected_information(_margin(parameters, table, style), float(parameters[-1]), ties)

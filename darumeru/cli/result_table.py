@@ -82,6 +82,8 @@ def _shots(task: TaskScore) -> str:
 def _notes(task: TaskScore) -> Text:
     if task.error:
         return Text(task.error, style="red")
+    if task.score.value is None and task.score.reason:
+        return Text(task.score.reason, style="yellow")
     return Text(
         ", ".join(f"{name} {percent(value, 0)}" for name, value in task.rates.items() if value > 0), style="yellow"
     )

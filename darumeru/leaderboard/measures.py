@@ -62,6 +62,8 @@ def otherwise(a: TaskScore, b: TaskScore) -> str | None:
     names = score_names(a), score_names(b)
     if all(names) and set(names[0]) != set(names[1]):
         return f"scored by {score_label(names[0])} and by {score_label(names[1])}"
+    if a.judge != b.judge:
+        return f"judged by {a.judge or 'nobody'} and by {b.judge or 'nobody'}"
     if a.definition and b.definition and a.definition != b.definition:
         return "its definition is not the same"
     return None

@@ -58,6 +58,11 @@ BUILTIN = {
     "libra_count_rounded": "darumeru.metrics.long_context:COUNT_ROUNDED",
     "first_character_acc": "darumeru.metrics.first_character:ACCURACY",
     "first_character_f1_macro": "darumeru.metrics.first_character:F1",
+    "judged": "darumeru.metrics.verdicts:JUDGED",
+    "judge_verdict": "darumeru.metrics.verdicts:WORTH",
+    "label_probability": "darumeru.metrics.verdicts:LABELS",
+    "order_consistency": "darumeru.metrics.verdicts:CONSISTENCY",
+    "position_bias": "darumeru.metrics.verdicts:BIAS",
     "r_precision": "darumeru.metrics.extraction:R_PRECISION",
 }
 

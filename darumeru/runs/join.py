@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from darumeru.core.row import SampleRow, StoredAnswer
 from darumeru.metrics import metric as metric_named
+from darumeru.metrics.verdicts import VERDICT, verdict_of
 from darumeru.runs.annotate import annotated
 from darumeru.runs.store import SampleStore
 from darumeru.runs.stored_plan import StoredQuestion, StoredTask, read_questions
+from darumeru.runs.verdicts import about, chosen_judge, judged_task
 
 
 def joined_rows(run: Path, task: StoredTask) -> list[SampleRow]:
@@ -20,7 +23,25 @@ def joined_rows(run: Path, task: StoredTask) -> list[SampleRow]:
     for row in SampleStore(run).rows(task.name):
         if row.part is None and (row.id, row.key) in questions:
             found[row.id, row.key] = row
-    return [_joined(questions[place], found[place], task) for place in questions if place in found]
+    rows = [_joined(questions[place], found[place], task) for place in questions if place in found]
+    return _with_verdicts(run, task, rows) if task.judge else rows
+
+
+def _with_verdicts(run: Path, task: StoredTask, rows: Sequence[SampleRow]) -> list[SampleRow]:
+    """The rows with the verdicts of the judge that counts in their meta; those that have none stay as they are."""
+    folder = chosen_judge(run)
+    judged = folder and judged_task(folder, task.name)
+    if not folder or not judged:
+        return list(rows)
+    found = verdicts(folder, judged)
+    return [
+        replace(row, meta={**row.meta, VERDICT: found[key]}) if (key := about(row)) in found else row for row in rows
+    ]
+
+
+def verdicts(folder: Path, judged: StoredTask) -> dict[str, float | None]:
+    """about() of an answer -> what the judge's verdict on it is worth, None where that cannot be read."""
+    return {str(row.meta["about"]): verdict_of(row) for row in joined_rows(folder, judged)}
 
 
 def _joined(question: StoredQuestion, stored: StoredAnswer, task: StoredTask) -> SampleRow:

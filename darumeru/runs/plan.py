@@ -52,7 +52,7 @@ class Planner:
         """Read the data of all tasks, then make all requests. Raises UserError for anything the user must mend."""
         foreign = [task for source in sources for task in source.plan(self)]
         made = [(spec, *self._samples(spec)) for spec in specs]
-        tasks = [self._task(spec, samples, data, cut) for spec, samples, data, cut in made]
+        tasks = [self.task(spec, samples, data, cut) for spec, samples, data, cut in made]
         totals = [self.total(self.needed(spec)) for spec in specs] + [self.total() for _ in sources]
         return Plan((*tasks, *foreign), max(totals, default=0))
 
@@ -103,7 +103,10 @@ class Planner:
         wanted = max(self.config.max_length, needed or 0)
         return min(wanted, self.context) if self.context else wanted
 
-    def _task(self, spec: TaskSpec, samples: Sequence[Sample], data: Mapping[str, Any], cut: bool) -> PlannedTask:
+    def task(
+        self, spec: TaskSpec, samples: Sequence[Sample], data: Mapping[str, Any], cut: bool = False
+    ) -> PlannedTask:
+        """A task with the requests of its samples. data: where they come from; cut: they are not all there are."""
         room = self.total(self.needed(spec)) - self.requests.new_tokens(spec)
         limit = spec.prompt_limit or self.profile.prompt_limit
         if limit:

@@ -23,16 +23,22 @@ def rescore(run: Path) -> tuple[Results, list[str]]:
     not be used: one that asks otherwise than the answers were asked for, or is gone, keeps its stored definition."""
     manifest = read_manifest(run)
     with SampleStore(run):
-        known, notes = _registry(manifest)
-        tasks = []
-        for task in read_plan(run):
-            current, note = _refreshed(task, known)
-            tasks.append(current)
-            notes += [note] if note else []
+        tasks, notes = current_tasks(run, manifest)
         write_tasks(run, tasks)
         manifest = _respecified(manifest, tasks)
         write_atomically(run / MANIFEST, to_json(manifest))
         return score_run(run, manifest), notes
+
+
+def current_tasks(run: Path, manifest: Mapping[str, Any]) -> tuple[list[StoredTask], list[str]]:
+    """The tasks of a run by their definitions of today, and what is to be said of those that keep their stored one."""
+    known, notes = _registry(manifest)
+    tasks = []
+    for task in read_plan(run):
+        current, note = _refreshed(task, known)
+        tasks.append(current)
+        notes += [note] if note else []
+    return tasks, notes
 
 
 def _registry(manifest: Mapping[str, Any]) -> tuple[Mapping[str, TaskSpec], list[str]]:

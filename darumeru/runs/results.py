@@ -35,7 +35,8 @@ class TaskScore:
     """A task's scores. n: samples answered; expected: samples of the task (of its limit). rates, in [0, 1]: answers
     that could not be read, were empty or were cut at the token budget (of n), prompts that did not fit (of expected).
     num_fewshot: shots asked for; shots_used: mean that fitted. error: why the task failed or is incomplete.
-    definition: sha256 of what is asked and how it is scored; score_metrics: those whose mean is the score."""
+    definition: sha256 of what is asked and how it is scored; score_metrics: those whose mean is the score. judge:
+    which judge found what the answers are worth, "" where none did."""
 
     name: str
     group: str
@@ -51,6 +52,7 @@ class TaskScore:
     leaderboard: bool = True
     definition: str = ""
     score_metrics: tuple[str, ...] = ()
+    judge: str = ""
 
     @property
     def complete(self) -> bool:
@@ -72,7 +74,7 @@ class TaskScore:
             "definition": self.definition,
             "score_metrics": list(self.score_metrics),
             "error": self.error,
-        }
+        } | ({"judge": self.judge} if self.judge else {})
 
     @staticmethod
     def from_dict(name: str, values: Mapping[str, Any]) -> TaskScore:
@@ -91,6 +93,7 @@ class TaskScore:
             leaderboard=values.get("leaderboard", True),
             definition=values.get("definition", ""),
             score_metrics=tuple(values.get("score_metrics", ())),
+            judge=values.get("judge", ""),
         )
 
 

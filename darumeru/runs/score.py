@@ -15,6 +15,7 @@ from darumeru.core.files import content_hash, file_hash, to_json, write_atomical
 from darumeru.core.row import SampleRow
 from darumeru.metrics import metric as metric_named
 from darumeru.metrics.statistic import FloatArray, Statistic, bootstrap
+from darumeru.metrics.verdicts import VERDICT
 from darumeru.runs.annotate import STILL_THINKING
 from darumeru.runs.join import joined_rows
 from darumeru.runs.results import Results, Score, TaskScore
@@ -22,6 +23,7 @@ from darumeru.runs.sources import SourceScores, scorer
 from darumeru.runs.store import SAMPLES, task_file
 from darumeru.runs.stored_plan import PLAN, QUESTIONS, StoredTask, read_plan
 from darumeru.runs.stored_statistics import STATISTICS, write_statistics
+from darumeru.runs.verdicts import judge_said
 from darumeru.tasks.registry import LEADERBOARD_GROUPS
 from darumeru.tasks.suites import CATEGORIES
 
@@ -68,7 +70,8 @@ def compute(
         rows = joined_rows(run, task)
         texts += [(task.language, row.meta) for row in rows if "text_tokens" in row.meta]
         error = task.error or failures.get(task.name)
-        statistics[task.name] = {name: metric_named(name).statistic(rows) for name in task.metrics} if rows else {}
+        names = [name for name in task.metrics if name not in _lacking(task, rows)] if rows else []
+        statistics[task.name] = {name: metric_named(name).statistic(rows) for name in names}
         scored[task.name], spread[task.name] = score_task(task, rows, statistics[task.name], seed, resamples, error)
     foreign = _foreign(run, stored, failures, resamples)
     for one in foreign.values():
@@ -76,8 +79,13 @@ def compute(
     scored = {task.name: scored[task.name] for task in stored}
     groups = _groups(scored, spread) | {name: mean for one in foreign.values() for name, mean in one.groups.items()}
     micro = _micro_avg(scored, spread)
+    files = _hashes(run, scored)
+    for task in stored:
+        judge, verdict_files = judge_said(run, task)
+        scored[task.name] = replace(scored[task.name], judge=judge)
+        files |= verdict_files
     documents = {name: one.document for name, one in foreign.items()}
-    results = Results(scored, groups, micro, token_efficiency(texts), manifest, _hashes(run, scored), documents)
+    results = Results(scored, groups, micro, token_efficiency(texts), manifest, files, documents)
     return results, statistics
 
 
@@ -119,7 +127,12 @@ def score_task(
     if rows:
         task_seed = seed * 1_000_003 + zlib.crc32(task.name.encode())
         metrics = {name: _resampled([one], resamples, task_seed) for name, one in statistics.items()}
-        main = _resampled([statistics[name] for name in task.score], resamples, task_seed)
+        waiting = [reason for name, reason in _lacking(task, rows).items() if name in task.score]
+        main = (
+            _Resampled(Score(None, reason=waiting[0]), None)
+            if waiting
+            else _resampled([statistics[name] for name in task.score], resamples, task_seed)
+        )
     return (
         TaskScore(
             name=task.name,
@@ -139,6 +152,14 @@ def score_task(
         ),
         main,
     )
+
+
+def _lacking(task: StoredTask, rows: Sequence[SampleRow]) -> dict[str, str]:
+    """Metrics that wait for a judge -> why they have no number yet."""
+    waiting = sum(VERDICT not in row.meta for row in rows) if task.judge else 0
+    if not waiting:
+        return {}
+    return {"judged": f"{waiting} answers are not judged yet (`darumeru judge RUN --judge MODEL`)"}
 
 
 def incomplete(task: StoredTask, count: int) -> str | None:

@@ -21,7 +21,7 @@ from darumeru.runs.annotate import annotator, thought_counter
 from darumeru.runs.ask import Failures, Pending, pending_samples, stream
 from darumeru.runs.config import AskConfig
 from darumeru.runs.manifest import MANIFEST, SessionLog, earlier_manifest
-from darumeru.runs.plan import Planner
+from darumeru.runs.plan import Planner, TaskSource
 from darumeru.runs.planned import Plan
 from darumeru.runs.progress import Progress, Silent
 from darumeru.runs.run import Run, check_files, load_run
@@ -32,6 +32,7 @@ from darumeru.runs.store import SAMPLES, SampleStore
 from darumeru.runs.stored_plan import StoredPlan, StoredTask
 from darumeru.runs.subject import Subject
 from darumeru.tasks.registry import load_registry
+from darumeru.tasks.rubrics import find_rubric
 
 EngineLoader = Callable[[str, EngineOptions], Engine]
 
@@ -48,15 +49,19 @@ class Session:
     progress: Progress = field(default_factory=Silent)
 
     @staticmethod
-    def prepare(config: AskConfig, subject: Subject, progress: Progress | None = None) -> Session:
+    def prepare(
+        config: AskConfig, subject: Subject, progress: Progress | None = None, given: Sequence[TaskSource] = ()
+    ) -> Session:
         """Read the data and make every prompt, so that whatever is wrong is found (UserError) before any weight is
-        loaded."""
+        loaded. given: what is asked instead of what the config's task names choose."""
         progress = progress or Silent()
-        own, foreign = split(config.patterns)
+        own, foreign = ([], {}) if given else split(config.patterns)
         specs = load_registry(config.profile, config.include).select(own)
         for name in {name for spec in specs for name in spec.annotators}:
             annotator(name)
-        sources = open_sources(foreign, config)
+        for rubric in {spec.judge for spec in specs if spec.judge}:
+            find_rubric(rubric, config.profile)
+        sources = [*given, *open_sources(foreign, config)]
         answers = _answers(config, subject)
         planner = Planner(config, subject.builder, RunSpec(answers).identity, subject.context)
         progress.phase("reading data, building prompts")

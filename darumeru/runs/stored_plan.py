@@ -77,6 +77,7 @@ class StoredTask:
     error: str | None
     source: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    judge: str | None = None
 
     @property
     def expected(self) -> int:
@@ -101,6 +102,7 @@ def definition_of(spec: TaskSpec) -> dict[str, Any]:
         "leaderboard": spec.leaderboard,
         "definition": content_hash([spec.asking(), spec.scoring()]),
         "asking": spec.asking(),
+        "judge": spec.judge,
     }
 
 

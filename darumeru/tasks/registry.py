@@ -17,6 +17,7 @@ from darumeru.core.yaml_file import YamlFile, read_yaml, yaml_bytes
 from darumeru.tasks.formats import check_format
 from darumeru.tasks.profiles import profile_named
 from darumeru.tasks.published import with_published_texts
+from darumeru.tasks.rubrics import FOLDER as RUBRICS
 from darumeru.tasks.spec import TaskSpec, parse_spec
 from darumeru.tasks.suites import FOLDER as SUITES
 from darumeru.tasks.suites import PREFIX, Suite, read_suites
@@ -177,7 +178,7 @@ def _folder_files(folder: Path, origin: str) -> Iterator[TaskFile]:
 
 def _task_paths(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.glob("**/*.yaml")):
-        if not {"lm_eval", SUITES} & set(path.relative_to(folder).parts):
+        if not {"lm_eval", RUBRICS, SUITES} & set(path.relative_to(folder).parts):
             yield path
 
 

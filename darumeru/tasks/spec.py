@@ -113,6 +113,9 @@ class TaskSpec:
     annotators: Annotated[
         tuple[str, ...], Option("What parses a raw answer before metrics read it, one after the other.", SCORES)
     ] = ()
+    judge: Annotated[
+        str | None, Option("Rubric by which a judge model scores the answers (`darumeru judge`).", SCORES)
+    ] = None
     prompt_limit: Annotated[
         int | None, Option("Tokens that a prompt may have; the answer's come beside them.", ANSWERS, least=16)
     ] = None
@@ -150,7 +153,7 @@ class TaskSpec:
             if not values["source"][name]:
                 values["source"].pop(name)
         # What a task leaves to the run is no part of its definition.
-        later = {name for name in ("prompt_limit", "num_fewshot") if values[name] is None}
+        later = {name for name in ("prompt_limit", "num_fewshot", "judge") if values[name] is None}
         names = [one.name for one in declared(TaskSpec) if one.option.effect is effect and one.name not in later]
         return {name: values[name] for name in names}
 

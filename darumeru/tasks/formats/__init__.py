@@ -24,6 +24,7 @@ FORMATS = (
     "translation",
     "instructions",
     "problem",
+    "request",
     "entities",
     "opinions",
     "document",

@@ -33,7 +33,8 @@ def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wan
     ]
     return [
         Sample(
-            spec.name, name, name, reversed_before(examples, _query(spec, record)), len(examples), _answers(record)
+            spec.name, name, name, reversed_before(examples, _query(spec, record)), len(examples), _answers(record),
+            {"question": record.need_text("question").strip()},
         )
         for name, record in zip(record_ids(test), test, strict=True)
     ]  # fmt: skip
