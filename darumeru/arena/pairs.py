@@ -16,6 +16,8 @@ from darumeru.metrics.statistic import FloatArray
 NORMAL_95 = 1.959964
 FIRST = 2
 """Battles of each pair before active pairing chooses."""
+ROUNDS = 16
+"""About as many at most."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,12 @@ class ActivePairs:
         return [one for pair in self.pairs for one in self._take(pair, FIRST)]
 
     def next(self, fitted: Fitted) -> list[Pairing]:
-        """A further round, as many battles as there are pairs; none when all is settled or asked."""
+        """A further round of battles; none when all is settled or asked."""
         if settled(fitted, self.precision):
             return []
         covariance: FloatArray = np.asarray(np.linalg.inv(fitted.information), dtype=np.float64)
         chosen: list[Pairing] = []
-        while len(chosen) < max(len(self.pairs), 4):
+        while len(chosen) < max(2 * len(self.pairs), self.total // ROUNDS):
             gains = {pair: self._gain(pair, fitted, covariance) for pair in self.pairs if self._left(pair)}
             if not gains:
                 break

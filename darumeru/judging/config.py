@@ -60,8 +60,7 @@ class JudgeModelConfig(EngineConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.date is not None:
-            self.asked(("judge:any",), "darumeru")
+        self.asked(("judge:any",), "darumeru")
 
     def asked(self, tasks: tuple[str, ...], profile: str) -> RunConfig:
         """The judge as the model of a run of its own."""
