@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from darumeru.core.message import Message
 from darumeru.tasks.formats.few_shot import record_ids, reversed_before
 from darumeru.tasks.formats.protocol import FormatOptions, RecordFormat
-from darumeru.tasks.records import Record
+from darumeru.tasks.record import Record
 from darumeru.tasks.sample import Sample
 from darumeru.tasks.spec import TaskSpec
 
