@@ -113,7 +113,7 @@ def task_sizes(specs: Sequence[TaskSpec], config: TaskConfig) -> dict[str, int]:
 def race_rules(config: RaceConfig, weights: Mapping[str, float], sizes: Mapping[str, int], seed: int) -> Rules:
     """The rules of a race over tasks of these sizes."""
     return Rules(
-        largest=max(sizes.values()),
+        largest=max(sizes[name] for name in weights),
         weights=weights,
         error=config.error,
         margin=config.margin,

@@ -127,7 +127,8 @@ class Racing:
         doubt = doubt_of(self.step_of(made), made.path) if first else ""
         if doubt:
             return f"suspect fit: {doubt}"
-        scored = self.scorer.score(made) if n >= rules.largest else self.scorer.part(made, n, self.seed)
+        whole = n >= max(sizes.values())
+        scored = self.scorer.score(made) if whole else self.scorer.part(made, n, self.seed)
         self.told(made, scored)
         if scored.failed:
             return scored.failed

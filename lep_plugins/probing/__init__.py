@@ -1,0 +1,1 @@
+"""What a model's hidden states say of its languages."""
