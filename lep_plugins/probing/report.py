@@ -13,7 +13,7 @@ from darumeru.runs.results import Score
 from lep_plugins.probing.languages import LanguageProbe, difference
 
 SCHEMA = 1
-LAYERS = Axis("layer", lambda place: f"{place:.0f}")
+LAYERS = Axis("layer", "layer", lambda place: f"{place:.0f}")
 GAIN = Measure("language_gain", low=-2, high=2)
 ABOUT = "Similarity of Russian sentences and their English translations, less that of unrelated ones, by layer"
 
