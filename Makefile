@@ -8,8 +8,9 @@ UNWANTED := torchvision torchaudio torchcodec
 
 REAL := $(VENV)/real
 TOOLS := $(VENV)/tools
+READERS := $(VENV)/readers
 
-.PHONY: docs setup adapt demo real tools test zoo lint types bench clean
+.PHONY: docs setup adapt demo real tools readers test zoo lint types bench clean
 
 setup: $(READY)
 
@@ -38,6 +39,14 @@ tools: $(TOOLS)/.ready
 
 $(TOOLS)/.ready: pyproject.toml | setup
 	$(BIN)/pip install --quiet --no-deps --upgrade --target $(TOOLS) --group tools
+	touch $@
+
+# inspect_ai, W&B, MLflow and trackio for the tests of exports (600 MB), in a folder of their own: some want other
+# versions of what `setup` pins; the tests skip without.
+readers: $(READERS)/.ready
+
+$(READERS)/.ready: pyproject.toml | setup
+	$(BIN)/pip install --quiet --upgrade --target $(READERS) --group readers
 	touch $@
 
 # Five minutes of Learned Embedding Propagation on bundled text (recipes/quick.yaml).

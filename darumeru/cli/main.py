@@ -35,6 +35,8 @@ VERBS = (
     "arena",
     "report",
     "view",
+    "export",
+    "publish",
     "watch",
     "adapt",
     "doctor",

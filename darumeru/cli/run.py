@@ -17,18 +17,25 @@ def register(app: typer.Typer) -> None:
 
 def run(
     config: RunConfig,
-    export: Annotated[str | None, typer.Option(help='"lm-eval": also write results in lm-eval\'s schema.')] = None,
+    export: Annotated[
+        str | None, typer.Option(help="Also write the results for lm-eval, inspect or every-eval-ever.")
+    ] = None,
+    log_to: Annotated[
+        str | None, typer.Option("--log-to", help="Also log the scores to wandb, mlflow, trackio or tensorboard.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json on stdout.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count what would be asked, and stop; --json too.")
     ] = False,
 ) -> None:
     from darumeru.cli.progress import make_progress
-    from darumeru.core.errors import UserError
+    from darumeru.publishing.exports import check_format
+    from darumeru.publishing.exports import export as write_as
+    from darumeru.publishing.trackers import check_tracker, log_run
     from darumeru.runs import evaluate
 
-    if export not in (None, "lm-eval"):
-        raise UserError(f"unknown format `{export}`", "--export", "known: lm-eval")
+    check_format(export, "--export")
+    check_tracker(log_to)
     progress = make_progress()
     if dry_run:
         _outline(config, progress, as_json)
@@ -39,9 +46,9 @@ def run(
         progress.stop()
     _show(finished, as_json)
     if export:
-        from darumeru.lm_eval_bridge import export_results
-
-        export_results(finished)
+        write_as(finished, export)
+    if log_to:
+        log_run(finished, log_to)
     if finished.results.failed:
         raise typer.Exit(1)
 

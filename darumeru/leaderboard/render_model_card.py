@@ -7,14 +7,13 @@ from typing import Any
 import yaml
 
 from darumeru.core.errors import UserError
+from darumeru.leaderboard.data_sets import HUB, of_task
 from darumeru.leaderboard.measures import score_label, score_names, task_measure
 from darumeru.runs.results import TaskScore
 from darumeru.runs.run import Run
 
 METRIC = "darumeru_score"
-BUNDLED, LOCAL = "bundled", "local"
-"""What stands for a revision where the data are not of the Hub."""
-SOURCE = "https://huggingface.co/datasets/RefalMachine/darumeru"
+SOURCE = f"{HUB}/datasets/RefalMachine/darumeru"
 """Where the benchmark is described."""
 
 
@@ -23,9 +22,16 @@ def render(run: Run) -> str:
 
     Complete tasks only, and Micro-Avg where the run has it. Raises UserError where there is no complete task.
     """
-    # Heavy and only needed here.
-    from huggingface_hub import EvalResult
     from huggingface_hub.repocard_data import eval_results_to_model_index
+
+    index: list[dict[str, Any]] = eval_results_to_model_index(run.name, card_results(run))
+    text: str = yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True, width=1000)
+    return text
+
+
+def card_results(run: Run) -> list[Any]:
+    """The same as values of huggingface_hub (EvalResult)."""
+    from huggingface_hub import EvalResult  # heavy and only needed here
 
     profile = run.manifest["profile"]
     results = [
@@ -49,43 +55,37 @@ def render(run: Run) -> str:
         raise UserError("has no complete task to put on a model card", str(run.path))
     micro = run.results.micro_avg
     if micro.value is not None:
+        others = {data.said for name in run.results.tasks if not (data := of_task(run, name)).on_hub}
+        source = {} if others else {"source_name": "RefalMachine/darumeru on the Hub", "source_url": SOURCE}
         results.append(
             EvalResult(
                 task_type="text-generation",
                 task_name="Text generation",
                 dataset_type="darumeru",
-                dataset_name="Darumeru, 17 tasks",
+                dataset_name="Darumeru, 17 tasks" + (f" ({', '.join(sorted(others))})" if others else ""),
                 metric_type="micro_avg",
                 metric_name="Micro-Avg, unweighted mean of the 17 tasks",
                 metric_value=micro.value,
                 metric_args={"interval_95": [micro.low, micro.high], "profile": profile},
-                source_name="RefalMachine/darumeru on the Hub",
-                source_url=SOURCE,
+                **source,
             )
         )
-    index: list[dict[str, Any]] = eval_results_to_model_index(run.name, results)
-    text: str = yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True, width=1000)
-    return text
+    return results
 
 
 def _data_set(run: Run, task: TaskScore) -> dict[str, Any]:
     """The data set of the Hub that was asked, with its configuration, split and revision; other data is called what it
     is, and stands under the task's name."""
-    whole = run.manifest.get("data") or {}
-    of_task = (whole.get("tasks") or {}).get(task.name) or {}
-    revision, repository = of_task.get("revision"), of_task.get("repository")
-    asked = f"{task.num_fewshot} shots, n {task.n}"
-    split = {"dataset_split": of_task.get("split")}
-    if repository and revision not in (BUNDLED, LOCAL):
-        link = f"https://huggingface.co/datasets/{repository}" + (f"/tree/{revision}" if revision else "")
+    data = of_task(run, task.name)
+    asked = f"{task.num_fewshot} shots, n {task.n}" + (", a subset" if task.limited else "")
+    split = {"dataset_split": data.split}
+    if data.on_hub:
         return split | {
-            "dataset_type": repository,
-            "dataset_revision": revision,
+            "dataset_type": data.repository,
+            "dataset_revision": data.revision,
             "dataset_name": f"{task.name} ({asked})",
-            "dataset_config": of_task.get("config"),
-            "source_name": f"{repository} on the Hub",
-            "source_url": link,
+            "dataset_config": data.config,
+            "source_name": f"{data.repository} on the Hub",
+            "source_url": data.link,
         }
-    kinds = {BUNDLED: "bundled sample of the data, ", LOCAL: "data of a local folder, "}
-    kind = kinds.get(str(revision or whole.get("source")), "")
-    return split | {"dataset_type": task.name, "dataset_name": f"{task.name} ({kind}{asked})"}
+    return split | {"dataset_type": task.name, "dataset_name": f"{task.name} ({data.said}, {asked})"}
