@@ -27,7 +27,7 @@ class Remote:
     api: Any
     exists: bool | None = None
     reason: str = ""
-    _texts: dict[str, str | None] = field(default_factory=dict)
+    _read: dict[str, bytes | None] = field(default_factory=dict)
 
     @classmethod
     def open(cls, repository: str, kind: str) -> Remote:
@@ -50,12 +50,16 @@ class Remote:
 
     def text(self, path: str) -> str | None:
         """A text file of the repository; None where there is none, or the Hub cannot be asked."""
-        if path not in self._texts:
-            content = self._read(path) if self.exists else None
-            self._texts[path] = None if content is None else content.decode("utf-8", "replace")
-        return self._texts[path]
+        content = self.content(path)
+        return None if content is None else content.decode("utf-8", "replace")
 
-    def _read(self, path: str) -> bytes | None:
+    def content(self, path: str) -> bytes | None:
+        """The same of any file."""
+        if path not in self._read:
+            self._read[path] = self._download(path) if self.exists else None
+        return self._read[path]
+
+    def _download(self, path: str) -> bytes | None:
         from huggingface_hub.errors import EntryNotFoundError
 
         with TemporaryDirectory() as folder:
@@ -92,27 +96,20 @@ def _plain(error: Exception) -> str:
 
 def changed(remote: Remote, files: Mapping[str, bytes]) -> dict[str, bytes]:
     """The files that are not in the repository as they are here."""
-    return {path: content for path, content in files.items() if remote.text(path) != _text(content)}
+    return {path: content for path, content in files.items() if remote.content(path) != content}
 
 
 def differences(remote: Remote, files: Mapping[str, bytes]) -> Iterator[str]:
-    """What would change, as lines of a diff; pages and binary files by their size."""
+    """What would change, as lines of a diff; pages, answers and binary files by their size."""
     for path, content in files.items():
-        old, new = remote.text(path), _text(content)
-        if new is None or Path(path).suffix not in (".md", ".yaml", ".json"):
+        old = remote.text(path)
+        if Path(path).suffix not in (".md", ".yaml", ".json"):
             yield f"{'new' if old is None else 'changed'}: {path} ({size(len(content))})"
             continue
         lines = list(
-            difflib.unified_diff((old or "").splitlines(), new.splitlines(), f"a/{path}" if old else "/dev/null",
-                                 f"b/{path}", lineterm="")
+            difflib.unified_diff((old or "").splitlines(), content.decode("utf-8", "replace").splitlines(),
+                                 f"a/{path}" if old else "/dev/null", f"b/{path}", lineterm="")
         )  # fmt: skip
         yield from lines[:LONGEST_DIFF]
         if len(lines) > LONGEST_DIFF:
             yield f"... {len(lines) - LONGEST_DIFF} more lines of {path} ({size(len(content))})"
-
-
-def _text(content: bytes) -> str | None:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        return None

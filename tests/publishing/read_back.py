@@ -1,4 +1,4 @@
-"""`python -m tests.publishing.read_back TOOL PATH...`: what another house's tool makes of an export; in a process of its
+"""`python -m tests.publishing.read_back TOOL PATH...`: what another tool makes of an export; in a process of its
 own with the packages of `make readers`."""
 
 from __future__ import annotations
