@@ -153,6 +153,9 @@ class Planner:
 
     def _planned(self, spec: TaskSpec, sample: Sample, asked: Asked, used: int) -> PlannedSample:
         meta = dict(sample.meta)
+        if spec.judge and "question" not in meta:
+            said = [message.content for message in sample.conversation(0) if message.role == "user"]
+            meta["question"] = said[-1] if said else ""
         if not spec.few_shot and sample.most:
             return PlannedSample(sample, asked.requests, 0, meta | {"context_turns": used}, asked.solver)
         if not spec.copies_reference:

@@ -32,7 +32,6 @@ from darumeru.runs.store import SAMPLES, SampleStore
 from darumeru.runs.stored_plan import StoredPlan, StoredTask
 from darumeru.runs.subject import Subject
 from darumeru.tasks.registry import load_registry
-from darumeru.tasks.rubrics import find_rubric
 
 EngineLoader = Callable[[str, EngineOptions], Engine]
 
@@ -59,8 +58,6 @@ class Session:
         specs = load_registry(config.profile, config.include).select(own)
         for name in {name for spec in specs for name in spec.annotators}:
             annotator(name)
-        for rubric in {spec.judge for spec in specs if spec.judge}:
-            find_rubric(rubric, config.profile)
         sources = [*given, *open_sources(foreign, config)]
         answers = _answers(config, subject)
         planner = Planner(config, subject.builder, RunSpec(answers).identity, subject.context)

@@ -18,6 +18,7 @@ from darumeru.tasks.formats import check_format
 from darumeru.tasks.profiles import profile_named
 from darumeru.tasks.published import with_published_texts
 from darumeru.tasks.rubrics import FOLDER as RUBRICS
+from darumeru.tasks.rubrics import check_rubric
 from darumeru.tasks.spec import TaskSpec, parse_spec
 from darumeru.tasks.suites import FOLDER as SUITES
 from darumeru.tasks.suites import PREFIX, Suite, read_suites
@@ -85,6 +86,7 @@ class TaskRegistry:
                 )
             for name in names:
                 check_format(self.specs[name], self.files[name], self.profile)
+                check_rubric(self.specs[name], self.files[name], self.profile)
                 chosen[name] = self.specs[name]
         return list(chosen.values())
 

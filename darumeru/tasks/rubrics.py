@@ -20,6 +20,7 @@ from darumeru.core.shipped import tasks_folder
 from darumeru.core.yaml_file import YamlFile, describe, read_yaml
 from darumeru.tasks.profiles import PROFILES
 from darumeru.tasks.published import FOLDER as PUBLISHED
+from darumeru.tasks.spec import TaskSpec, placed
 
 FOLDER = "rubrics"
 # Of an answer, then of a pair of answers; published texts call them otherwise.
@@ -83,6 +84,21 @@ def find_rubric(name: str, profile: str = "darumeru") -> Rubric:
 @cache
 def _shipped() -> Mapping[str, Path]:
     return {path.stem: path for path in sorted((tasks_folder() / FOLDER).glob("*.yaml"))}
+
+
+def check_rubric(spec: TaskSpec, file: YamlFile, profile: str) -> None:
+    """UserError with the task's file and line for a judged task without such a rubric, or whose rubric is of pairs."""
+    if spec.judge is None:
+        return
+    place = placed(file, profile, "judge")
+    try:
+        rubric = find_rubric(spec.judge, profile)
+    except UserError as error:
+        raise file.error(error.what, *place, mend=error.mend, near=error.near) from error
+    if rubric.kind != "answer":
+        raise file.error(f"rubric `{spec.judge}` is of pairs, a task needs one of single answers", *place)
+    if spec.method != "generate":
+        raise file.error("only answers in words are judged (`method: generate`)", *place)
 
 
 def read_rubric(path: Path, profile: str = "darumeru") -> Rubric:

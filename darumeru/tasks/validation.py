@@ -12,6 +12,7 @@ from darumeru.tasks.formats import check_format, sample_maker
 from darumeru.tasks.questions import questions_of
 from darumeru.tasks.records import load_split
 from darumeru.tasks.registry import TaskRegistry, read_task_file
+from darumeru.tasks.rubrics import check_rubric
 from darumeru.tasks.sample import Sample
 from darumeru.tasks.spec import TaskSpec, placed
 
@@ -26,6 +27,7 @@ def read_tasks(place: str, profile: str, include: Sequence[str] = ()) -> list[Ta
     for spec in registry.specs.values():
         file = registry.files[spec.name]
         check_format(spec, file, profile)
+        check_rubric(spec, file, profile)
         for name in spec.metrics:
             try:
                 metric(name)

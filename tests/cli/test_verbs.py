@@ -75,7 +75,9 @@ def test_tasks_are_listed_for_people_and_machines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = json.loads(darumeru(capsys, monkeypatch, "tasks", "list", "--json").out)
-    files = [path for path in (ROOT / "tasks").glob("*/*.yaml") if path.parent.name not in ("lm_eval", "suites")]
+    files = [
+        path for path in (ROOT / "tasks").glob("*/*.yaml") if path.parent.name not in ("lm_eval", "rubrics", "suites")
+    ]
     assert len(listed) == len(files) >= 23 and sum(task["leaderboard"] for task in listed) == 17
     text = darumeru(capsys, monkeypatch, "tasks", "list").out
     assert all(task["name"] in text for task in listed)

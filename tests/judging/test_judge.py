@@ -212,3 +212,28 @@ def test_what_cannot_be_judged_is_refused_in_one_line(run: Path, command: Comman
     ):
         said = command("judge", *words)
         assert said.code == 2 and message in said.err and said.err.count("\n") <= 2, said.err
+
+
+def test_a_task_of_ones_own_is_judged(judge: Judge, tiny_model: Path, tmp_path: Path, command: Command) -> None:
+    """A line `judge: RUBRIC`; the judge sees the last thing that the user said, without the marks of a template."""
+    (tmp_path / "q.jsonl").write_text('{"q": "Назови столицу Франции.", "a": "Париж"}\n', encoding="utf-8")
+    task = {
+        "name": "mine/capitals", "group": "Mine", "description": "d", "method": "generate", "format": "template",
+        "source": {"file": "q.jsonl"}, "metrics": ["judged"], "score": ["judged"], "judge": "right_answer",
+        "max_new_tokens": 4, "leaderboard": False, "options": {"prompt": "{{ q }}", "target": "a"},
+    }  # fmt: skip
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(task), encoding="utf-8")
+    words = ("--include", file, "--tasks", "mine/capitals", "--engine", "transformers", "--output", tmp_path / "run")
+    assert command("run", "--model", tiny_model, *words).code == 0
+    assert command("judge", tmp_path / "run", "--judge", judge.url).code == 0
+    (asked,) = judge.asked
+    assert asked.startswith("Вопрос: Назови столицу Франции.\n\nОтвет, который") and "1) Париж\n" in asked
+    for changed, message in (
+        ({"judge": "right_anser"}, "unknown rubric `right_anser`; did you mean right_answer"),
+        ({"judge": "better_answer"}, "rubric `better_answer` is of pairs"),
+        ({"method": "multiple_choice", "choices": ["1", "2"]}, "only answers in words are judged"),
+    ):
+        file.write_text(yaml.safe_dump({**task, **changed}), encoding="utf-8")
+        refused = command("tasks", "validate", file)
+        assert refused.code == 2 and message in refused.err and "mine.yaml:" in refused.err, refused.err
