@@ -34,7 +34,7 @@ $(REAL)/.ready: pyproject.toml tests/real/smollm2.py | setup
 	$(BIN)/python -m tests.real.smollm2 $(REAL)/SmolLM2-135M-Instruct
 	touch $@
 
-# Training tools of other houses for the tests of their adapters (60 MB), beside what they pin; the tests skip without.
+# Training tools of other houses for the tests of their adapters (80 MB), beside what they pin; the tests skip without.
 tools: $(TOOLS)/.ready
 
 $(TOOLS)/.ready: pyproject.toml | setup

@@ -2,7 +2,7 @@
 
     python -m benchmarks.live_training --model .venv/real/SmolLM2-135M-Instruct --samples 256
 
-Four training steps, scored before the first and after each, beside what the trainer's own checkpoint and a new engine
+Two training steps, scored before the first and after each, beside what the trainer's own checkpoint and a new engine
 on it cost; and the memory of this process before the first evaluation and between evaluations.
 """
 
@@ -23,7 +23,7 @@ from transformers import TrainerCallback
 from benchmarks.live_speed import questions
 
 TEXT = "Кошка спит на окне, а собака лежит у двери и ждёт хозяина. " * 8
-STEPS = 4
+STEPS = 2
 
 
 @dataclass(frozen=True)

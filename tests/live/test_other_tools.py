@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -96,17 +97,33 @@ def test_lightning(precision: Any, dtype: str, tiny_model: Path, tmp_path: Path)
     assert "darumeru/mean" in next(tmp_path.rglob("metrics.csv")).read_text().splitlines()[0]
 
 
-@pytest.mark.parametrize(("tool", "dtype"), [("axolotl", "float32"), ("unsloth", "bfloat16")])
-def test_the_real_packages_of_other_houses(tool: str, dtype: str, tiny_model: Path, tmp_path: Path) -> None:
-    """Unsloth loads weights in bfloat16 by itself; axolotl's section asks for float32."""
+def with_tool(tool: str, model: Path, folder: Path) -> str:
+    """What tests.live.tools says on stderr when it trains `model` with `tool`, inside `folder`, into folder/out."""
     packages = Path(sys.prefix) / "tools"
     if not (packages / tool).is_dir():
         pytest.skip("`make tools` installs it")
-    surroundings = environment()
+    surroundings = environment() | {"WANDB_MODE": "offline"}
     surroundings["PYTHONPATH"] += f"{os.pathsep}{packages}"
-    command = [sys.executable, "-m", "tests.live.tools", tool, str(tiny_model), str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, env=surroundings, cwd=tmp_path, timeout=300)
+    command = [sys.executable, "-m", "tests.live.tools", tool, str(model), str(folder / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, env=surroundings, cwd=folder, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stderr
+
+
+@pytest.mark.parametrize(("tool", "dtype"), [("axolotl", "float32"), ("unsloth", "bfloat16")])
+def test_the_real_packages_of_other_houses(tool: str, dtype: str, tiny_model: Path, tmp_path: Path) -> None:
+    """Unsloth loads weights in bfloat16 by itself; axolotl's section asks for float32."""
+    said = with_tool(tool, tiny_model, tmp_path)
     points = read_curve(tmp_path / "out" / "darumeru" / "curve.jsonl")
     assert [(point.step, point.extra["engine"], point.extra["dtype"]) for point in points] == [(2, "vllm", dtype)]
-    assert "darumeru:" not in done.stderr
+    assert "darumeru:" not in said
+
+
+def test_weights_and_biases_gets_answers_as_a_table(tiny_model: Path, tmp_path: Path) -> None:
+    with_tool("wandb", tiny_model, tmp_path)
+    (file,) = (tmp_path / "wandb").rglob("*.table.json")
+    table = json.loads(file.read_text(encoding="utf-8"))
+    rows = list(load_run(tmp_path / "out" / "darumeru" / "steps" / "step-00000001").rows("darumeru/cp_sent_ru"))[:2]
+    assert table["columns"] == ["task", "id", "prompt", "answer", "target"]
+    assert [one[1] for one in table["data"]] == [row.id for row in rows]
+    assert [one[4] for one in table["data"]] == [row.target for row in rows]

@@ -45,5 +45,16 @@ def unsloth(model: Path, output: Path) -> None:
     SFTTrainer(network, args=arguments, train_dataset=data, processing_class=tokenizer, callbacks=[callback]).train()
 
 
+def wandb(model: Path, output: Path) -> None:
+    """Two generated answers of each task and evaluation to W&B, which is offline."""
+    from darumeru import DarumeruCallback, LiveOptions
+    from tests.live.training import trainer
+
+    live = LiveOptions(engine="transformers")
+    task = "darumeru/cp_sent_ru"
+    callback = DarumeruCallback(task, limit=3, data="bundled", at_start=False, log_samples=2, live=live)
+    trainer(model, output, [callback], max_steps=1, report_to=["wandb"]).train()
+
+
 if __name__ == "__main__":
-    {"axolotl": axolotl, "unsloth": unsloth}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
+    {"axolotl": axolotl, "unsloth": unsloth, "wandb": wandb}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
