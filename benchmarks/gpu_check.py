@@ -4,8 +4,9 @@
 
 Answers of a model in bf16, fp16 and float32 on the GPU against those of the CPU in float32; the types that autocast
 computes in; a short training by transformers' Trainer under bf16, scored while it runs, its loss curve against that of
-the same training without; memory that evaluations leave behind; what one costs; propagation and distillation
-(gpu_adaptation). One table. Without a GPU it says so and ends well.
+the same training without; memory that evaluations leave behind; what one costs; weights that another process reads
+from this one's GPU memory, as a replica of vLLM does; propagation and distillation (gpu_adaptation). One table; without
+a GPU it says so and ends well.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def main() -> None:
         return
     began, lines = time.monotonic(), [Line("GPU", torch.cuda.get_device_name())]
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
-        for check in (answers, autocast, training, propagation_agrees, distillation, propagation_8b):
+        for check in (answers, autocast, training, handing_over, propagation_agrees, distillation, propagation_8b):
             if time.monotonic() - began > arguments.budget:
                 lines.append(Line(check.__name__, "not begun: the time is used up"))
                 continue
@@ -143,6 +144,50 @@ def training(model: str, folder: Path) -> list[Line]:
         Line("one evaluation of 48 samples, seconds", seconds),
         Line("memory left behind, MB", f"{(torch.cuda.memory_allocated() - memory) / 1e6:.1f}"),
     ]
+
+
+def handing_over(model: str, folder: Path) -> list[Line]:
+    """The carrier that vLLM's "ipc" backend is fed by; a child reads what it hands over with torch alone."""
+    import multiprocessing
+
+    from darumeru.engines import EngineOptions
+    from darumeru.engines.vllm_transfer import IpcCarrier, suitable_backend
+    from darumeru.models.live_weights import checkpoint_weights
+
+    options = EngineOptions(model, own_process=True)
+    backend = suitable_backend(options)
+    part = {name: tensor.clone() for name, tensor in checkpoint_weights(loaded(model, "bfloat16", "cuda"))}
+    started = time.perf_counter()
+    buffer, told = IpcCarrier(options).packed(part)
+    seconds = time.perf_counter() - started
+    context = multiprocessing.get_context("spawn")
+    mine, theirs = context.Pipe()
+    child = context.Process(target=read_over, args=(theirs, told["ipc_handles"], told["tensor_sizes"]))
+    child.start()
+    theirs.close()
+    read = mine.recv()
+    child.join()
+    sent = [sums(tensor.contiguous().view(-1)) for tensor in part.values()]
+    found = f"{len(read)} tensors, {buffer.nbytes / 1e6:.0f} MB, packed in {seconds:.3f} s"
+    return [
+        Line("way of weights to a child on this GPU", str(backend), backend == "ipc"),
+        Line("weights that a child reads from GPU memory", found, read == sent),
+    ]
+
+
+def read_over(pipe: Any, handles: Any, sizes: list[int]) -> None:
+    """In the child: sums of the packed tensors' bytes."""
+    from torch.multiprocessing.reductions import rebuild_cuda_tensor
+
+    (handle,) = handles.values()
+    packed = rebuild_cuda_tensor(*handle)
+    pipe.send([sums(piece) for piece in packed.split([*sizes])])
+
+
+def sums(tensor: Any) -> int:
+    import torch
+
+    return int(tensor.view(torch.uint8).to(torch.int64).sum())
 
 
 def trained(model: str, output: Path, callbacks: list[Any]) -> list[float]:

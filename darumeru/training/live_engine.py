@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,7 +146,7 @@ class LiveEngine:
             cache_tokens=self.cache_tokens,
         )
         if (own_process or self.options.data_parallel > 1) and (backend := suitable_backend(options)):
-            extra.setdefault("weight_transfer_config", {"backend": backend})
+            options = replace(options, extra={"weight_transfer_config": {"backend": backend}, **extra})
         self.engine = load_engine("vllm", options)
         self._taken = signature(model)
         self.starting += time.perf_counter() - started

@@ -3,25 +3,33 @@ imports."""
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
+
+from tests.shared_data import ROOT
 
 TASK = "darumeru/parus"
 
 
 def axolotl(model: Path, output: Path) -> None:
-    """Its plugin manager with our plugin, as axolotl's trainer builder uses it, around a Trainer of transformers."""
+    """Its plugin manager with the YAML of docs/training.md, as axolotl's trainer builder uses it, around a Trainer of
+    transformers."""
+    import yaml
     from axolotl.integrations.base import PluginManager
     from axolotl.utils.dict import DictDefault
 
     from tests.live.training import trainer
 
+    found = re.search(r"```yaml\n(plugins:.*?)```", (ROOT / "docs" / "training.md").read_text("utf-8"), re.DOTALL)
+    assert found
+    settings = yaml.safe_load(found[1])
     manager = PluginManager.get_instance()
-    manager.register("darumeru.training.axolotl_plugin.DarumeruPlugin")
+    manager.register(*settings["plugins"])
     assert manager.get_input_args() == ["darumeru.training.axolotl_plugin.DarumeruArgs"]
-    options = {"tasks": TASK, "every_steps": 2, "limit": 4, "data": "bundled", "at_start": False}
-    cfg = DictDefault({"darumeru": {**options, "live": {"dtype": "float32"}}})
+    smaller = {"tasks": TASK, "every_steps": 2, "limit": 4, "data": "bundled", "at_start": False}
+    cfg = DictDefault({"darumeru": {**settings["darumeru"], **smaller, "live": {"dtype": "float32"}}})
     made = trainer(model, output, [], max_steps=2)
     for callback in manager.add_callbacks_post_trainer(cfg, made):
         made.add_callback(callback)
