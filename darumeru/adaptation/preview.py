@@ -8,10 +8,12 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from darumeru.adaptation.estimates import seconds_planned, seconds_taken
 from darumeru.adaptation.pipeline import Pipeline
 from darumeru.adaptation.protocols import Candidate
 from darumeru.adaptation.store import Made
 from darumeru.adaptation.variants import Ref, Variant
+from darumeru.core import numbers
 from darumeru.core.errors import RunFailed, UserError
 from darumeru.core.options import to_plain
 from darumeru.models.fingerprints import fingerprint
@@ -39,7 +41,8 @@ class Size:
 @dataclass(frozen=True)
 class PreviewLine:
     """A line of the plan. state: "done", "unfinished", "to do" or "not here" (a Hub model that is not in the cache).
-    parent: the name that it hangs under; "" for the root. scored: how many of its models have scores."""
+    parent: the name that it hangs under; "" for the root. scored: how many of its models have scores. seconds: that it
+    took or will take, scoring not counted."""
 
     name: str
     parent: str
@@ -50,13 +53,21 @@ class PreviewLine:
     models: int = 0
     scored: int = 0
     path: str = ""
+    seconds: float | None = None
+
+    @property
+    def time(self) -> str:
+        """In words; "" where it is not known. seconds: measured where the line is done, else about."""
+        if self.seconds is None:
+            return ""
+        return f"{'took' if self.state == 'done' else 'about'} {numbers.seconds(self.seconds)}"
 
 
 def make_preview(pipeline: Pipeline) -> list[PreviewLine]:
     """Given models, then variants in working order. What depends on scores that are not there yet is "to do"."""
     known: dict[str, list[Made]] = {}
     sizes: dict[str, Size] = {}
-    plan = []
+    plan: list[PreviewLine] = []
     for name, where in pipeline.recipe.models.items():
         folder = local_folder(where)
         sizes[name] = model_size(folder) if folder else Size()
@@ -67,7 +78,27 @@ def make_preview(pipeline: Pipeline) -> list[PreviewLine]:
         plan.append(PreviewLine(name, "", "model", state, sizes[name], where, path=str(folder or where)))
     for variant in pipeline.variants:
         plan += _variant(pipeline, variant, known, sizes)
-    return plan
+    return _timed(pipeline, plan)
+
+
+def _timed(pipeline: Pipeline, plan: list[PreviewLine]) -> list[PreviewLine]:
+    """What is not done as long as what is done of the same step took on the mean, else by its work."""
+    variants = {one.name: one for one in pipeline.variants}
+    counts: dict[str, int | None] = {}
+    taken: dict[str, list[float]] = {}
+    for one in plan:
+        counts[one.name] = one.size.parameters or counts.get(one.parent)
+        if one.seconds is not None:
+            taken.setdefault(variants[one.name].node.name, []).append(one.seconds)
+    timed = []
+    for one in plan:
+        if one.name in variants and one.state != "done":
+            variant = variants[one.name]
+            like = taken.get(variant.node.name)
+            about = sum(like) / len(like) if like else seconds_planned(variant.step, counts[one.parent or one.name])
+            one = replace(one, seconds=about)
+        timed.append(one)
+    return timed
 
 
 def _variant(
@@ -90,7 +121,9 @@ def _variant(
         here = [one for one in made if not one.deleted]
         size = model_size(here[-1].path) if here else Size()
         scored = sum(pipeline.scorer.known(one) is not None for one in made)
-        planned = replace(planned, state="done", size=size, models=len(made), scored=scored, path=str(made[-1].path))
+        took = seconds_taken([job.folder for job in jobs])
+        path = str(made[-1].path)
+        planned = replace(planned, state="done", size=size, models=len(made), scored=scored, path=path, seconds=took)
     elif any(job.folder.path.is_dir() for job in jobs):
         planned = replace(planned, state="unfinished")
     sizes[variant.name] = planned.size
@@ -150,6 +183,7 @@ def preview_json(pipeline: Pipeline, plan: list[PreviewLine]) -> dict[str, Any]:
                 "size_guessed": one.size.guessed,
                 "models": one.models,
                 "scored": one.scored,
+                "seconds": one.seconds and round(one.seconds, 1),
                 "path": one.path or None,
                 "parameters": parameters.get(one.name),
             }

@@ -52,9 +52,10 @@ class Step(Protocol):
     `step.NAME`, and no model. `on_all_ranks = True`: under accelerate every process runs the step, otherwise only the
     first one.
 
-    Static methods, where they are there: `predictors(model) -> Mapping[str, float]`: cheap numbers about a model that
-    the step made, of which less is better, logged beside its score. `doubt(model) -> str`: why a race need not ask it,
-    "" for nothing."""
+    `planned_work(parameters) -> float`, a method, where it is there: floating-point operations on a model of so many
+    parameters, for the times of a plan. Static methods, where they are there: `predictors(model) -> Mapping[str,
+    float]`: cheap numbers about a model that the step made, of which less is better, logged beside its score.
+    `doubt(model) -> str`: why a race need not ask it, "" for nothing."""
 
     name: str
 

@@ -40,7 +40,7 @@ def adapt(
         typer.Option("--race", help="Find the best of several models by a race (docs/recipes.md)."),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print the plan: sizes, and what is already done.")
+        bool, typer.Option("--dry-run", help="Only print the plan: sizes, times, what is done.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the board (or the plan) as JSON.")] = False,
 ) -> None:
@@ -94,6 +94,7 @@ def _show_plan(pipeline: Any, as_json: bool) -> None:
     from rich.tree import Tree
 
     from darumeru.adaptation.preview import make_preview, preview_json
+    from darumeru.core.numbers import seconds
     from darumeru.core.terminal import terminal
 
     plan = make_preview(pipeline)
@@ -102,7 +103,9 @@ def _show_plan(pipeline: Any, as_json: bool) -> None:
         return
     steps = [one for one in plan if one.step != "model"]
     done = sum(one.state == "done" for one in steps)
-    root = Tree(Text(f"{pipeline.recipe.name}: {len(steps)} steps, {done} done", style="bold"))
+    left = sum(one.seconds or 0 for one in steps if one.state != "done")
+    rest = f"; about {seconds(left)} of work on this machine, scoring not counted" if left else ""
+    root = Tree(Text(f"{pipeline.recipe.name}: {len(steps)} steps, {done} done{rest}", style="bold"))
     branches = {"": root}
     for one in plan:
         branches[one.name] = branches[one.parent].add(Text(_line(one), style="dim" if one.state == "done" else ""))
@@ -119,7 +122,7 @@ def _line(one: PreviewLine) -> str:
     state = one.state
     if one.state == "done":
         state = f"done, {one.models} model{'s' * (one.models != 1)}, {one.scored} scored"
-    return "; ".join(part for part in (f"{one.name} [{one.step}] {state}", str(one.size), one.about) if part)
+    return "; ".join(part for part in (f"{one.name} [{one.step}] {state}", one.time, str(one.size), one.about) if part)
 
 
 def _show_board(board: CandidateBoard) -> None:

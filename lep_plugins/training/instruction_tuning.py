@@ -70,6 +70,12 @@ class InstructTune:
             if getattr(self, name) <= 0:
                 raise UserError(f"{name} must be above 0, not {getattr(self, name)}", self.name)
 
+    def planned_work(self, parameters: int) -> float:
+        """6 operations a parameter and token: each copy twice its mean length, about 5 bytes of `data` a token."""
+        copied = self.copies * len(self.languages) * (self.copy_min_tokens + self.copy_max_tokens)
+        said = sum(Path(path).stat().st_size for path in self.data) / 5
+        return 6.0 * parameters * self.epochs * (copied + said)
+
     def run(self, context: StepContext, candidate: Candidate) -> Iterator[Candidate]:
         """Yield a whole model, chat template included, at each evaluation and at the end."""
         self.check()

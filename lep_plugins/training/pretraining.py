@@ -81,6 +81,16 @@ class Pretrain:
             mend = f"a block of at most {context}"
             raise UserError(f"a block of {self.block} tokens is longer than the model's context", str(model), mend)
 
+    def planned_work(self, parameters: int) -> float:
+        """6 operations a parameter and token, 4 where the layers learn nothing; without `max_steps` about 5 bytes of a
+        corpus are a token, and packed files unpack to 4 times their size."""
+        if self.max_steps is not None:
+            tokens = float(self.max_steps * self.batch_size * self.block)
+        else:
+            sizes = [Path(path).stat().st_size * (4 if path.endswith((".xz", ".gz")) else 1) for path in self.corpus]
+            tokens = self.epochs * self.share * sum(sizes) / 5
+        return tokens * parameters * (4 if self.trained in ("embeddings", "lora") else 6)
+
     def run(self, context: StepContext, candidate: Candidate) -> Iterator[Candidate]:
         """Yield a whole model at each evaluation and at the end; goes on where context.output was left."""
         from accelerate import PartialState

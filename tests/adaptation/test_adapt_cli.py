@@ -48,6 +48,13 @@ def test_plan_run_and_plan_again(
     planned = darumeru(capsys, monkeypatch, *words, "--dry-run", "--json")
     states = {one["name"]: (one["state"], one["scored"]) for one in json.loads(planned.out)["plan"]}
     assert states["lep-overlap"] == ("done", 1) and states["base"] == ("given", 0)
+    stored = {
+        path.parent.name: json.loads(path.read_text())["seconds"] for path in tmp_path.glob("out/steps/*/done.json")
+    }
+    seconds = {one["name"]: one["seconds"] for one in json.loads(planned.out)["plan"]}
+    assert seconds["base"] is None and {name.rsplit("-", 1)[0]: round(took, 1) for name, took in stored.items()} == {
+        name: took for name, took in seconds.items() if name != "base" and name != "chat"
+    }
     again = darumeru(capsys, monkeypatch, *words)
     assert again.code == 0 and re.search(r"lep-swap +\d\.\d{3} .*vocab\s*\n", again.out)
     assert max(map(len, again.out.splitlines())) <= 80
@@ -126,6 +133,23 @@ def test_every_hint_of_the_nano_recipe_is_a_command_that_plans(
         said = darumeru(capsys, monkeypatch, *words, "--dry-run")
         assert said.code == 0, said.err
         assert "base [base_model] to do; about 8.0 MB, 2.0M parameters" in said.out and "not known" not in said.out
+
+
+def test_a_plan_says_how_long_its_steps_will_take(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand: 100 steps of 8 blocks of 256 tokens, 4 operations a parameter of the base and token, at 0.4 of a machine
+    of 10^9 operations a second."""
+    monkeypatch.setattr("darumeru.adaptation.estimates.machine_speed", lambda: 1e9)
+    words = ("adapt", str(RECIPES / "quick.yaml"), "--output", str(tmp_path / "out"), "--dry-run")
+    plan = {one["name"]: one for one in json.loads(darumeru(capsys, monkeypatch, *words, "--json").out)["plan"]}
+    work = 100 * 8 * 256 * 4 * plan["base"]["parameters_count"]
+    assert plan["donor"]["seconds"] == pytest.approx(work / 0.4e9, abs=0.1) and plan["vocab"]["seconds"] is None
+    said = darumeru(capsys, monkeypatch, *words)
+    assert re.search(r"7 steps, 0 done; about \d+ h \d+ min of work on this machine, scoring not counted", said.out), (
+        said.out
+    )
+    assert re.search(r"donor \[pretrain\] to do; about \d", said.out)
 
 
 def test_the_quick_recipe_runs_on_bundled_text_alone(
