@@ -20,7 +20,7 @@ from darumeru.core.errors import RunFailed, UserError
 from darumeru.core.files import FULL_DISK, no_room
 from darumeru.core.packages import EXTRAS, missing
 from darumeru.core.registry import Registry, say_plainly
-from darumeru.core.terminal import safe_streams
+from darumeru.core.terminal import safe_streams, wrapped
 
 # The harness's own verbs in the order of the help text, one module each; plugins bring theirs behind the entry points
 # `darumeru.commands`: a function that is given the Typer application.
@@ -114,7 +114,7 @@ def _main() -> None:
 def _end(line: str, code: int) -> NoReturn:
     if line:
         with suppress(OSError):  # after SIGHUP there may be no terminal any more
-            print(line, file=sys.stderr)
+            print(wrapped(line, sys.stderr), file=sys.stderr)
     sys.exit(code)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from darumeru.core.terminal import wrapped
 
 if TYPE_CHECKING:
     from darumeru.tasks.profiles import Profile
@@ -102,19 +105,23 @@ def show(
             typer.echo(json.dumps(values, ensure_ascii=False, indent=2))
             continue
         source = spec.source
-        typer.echo(f"{spec.name} ({spec.group}, profile {profile})\n  {spec.description}")
-        typer.echo(f"  asked by: {spec.method}" + (f" among {', '.join(spec.choices)}" if spec.choices else ""))
-        typer.echo(f"  score: mean of {', '.join(spec.score)}" if len(spec.score) > 1 else f"  score: {spec.score[0]}")
+        _say(f"{spec.name} ({spec.group}, profile {profile})\n  {spec.description}")
+        _say(f"  asked by: {spec.method}" + (f" among {', '.join(spec.choices)}" if spec.choices else ""))
+        _say(f"  score: mean of {', '.join(spec.score)}" if len(spec.score) > 1 else f"  score: {spec.score[0]}")
         for one in spec.metrics:
-            typer.echo(f"    {one}: {metric(one).description}")
-        typer.echo(f"  {_data(source)}")
-        typer.echo(f"  answer budget: {spec.max_new_tokens} tokens; defined by {registry.origins[spec.name]}")
+            _say(f"    {one}: {metric(one).description}")
+        _say(f"  {_data(source)}")
+        _say(f"  answer budget: {spec.max_new_tokens} tokens; defined by {registry.origins[spec.name]}")
         if spec.method == "generate":
-            typer.echo(f"  {_endings(spec, profile_named(profile))}")
+            _say(f"  {_endings(spec, profile_named(profile))}")
         for sentence in spec.differs:
-            typer.echo(f"  differs: {sentence}")
+            _say(f"  differs: {sentence}")
         for sentence in differences(spec):
-            typer.echo(f"  {sentence}")
+            _say(f"  {sentence}")
+
+
+def _say(line: str) -> None:
+    typer.echo(wrapped(line, sys.stdout))
 
 
 def _data(source: RecordSource) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rich.console import Group
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -11,6 +13,7 @@ from darumeru.leaderboard.table import Column, Mark, Row, Table
 
 GAP = 2
 MOST_NAME = 44
+_SEPARATOR = re.compile(r"[-_/. ]+")
 
 
 def render(table: Table, width: int) -> Group:
@@ -32,7 +35,7 @@ def render(table: Table, width: int) -> Group:
             grid.add_column(Text(key), overflow="fold")
         for row, name in zip(table.rows, names, strict=True):
             cells = [_text(row, column) for column in block] + (details(row, table) if last else [])
-            grid.add_row(str(row.rank or "–"), name, *cells, style=None if row.rank else "dim")
+            grid.add_row(str(row.rank or "–"), _folded(name, name_width), *cells, style=None if row.rank else "dim")
         parts += [grid, Text("")]
     marks = legend(table, "bold")
     notes = (["; ".join(marks) + "."] if marks else []) + [note.en for note in table.footer]
@@ -57,6 +60,18 @@ def _name(row: Row) -> Text:
     if signs(row.marks):
         text.append(f" {signs(row.marks)}", style="yellow")
     return text
+
+
+def _folded(name: Text, width: int) -> Text:
+    """A name that is wider than its column, broken after its own separators where it has some."""
+    lines, start = Text(), 0
+    ends = [found.end() for found in _SEPARATOR.finditer(name.plain)] + [len(name.plain)]
+    for place, end in enumerate(ends):
+        following = ends[place + 1] if place + 1 < len(ends) else None
+        if following is None or name[start:following].cell_len > width:
+            lines.append_text(name[start:end]).append("\n" if following is not None else "")
+            start = end
+    return lines
 
 
 def _text(row: Row, column: Column) -> Text:

@@ -22,6 +22,7 @@ from darumeru.training.checkpoints import step_of
 from darumeru.training.config import WatchConfig
 from darumeru.training.watch import Watcher
 from tests.engines.vllm_server import serving
+from tests.publishing.test_trackers import read_tensorboard
 from tests.tiny_models import make_model
 
 TASKS = ("darumeru/parus", "darumeru/cp_sent_ru")
@@ -103,12 +104,14 @@ def test_the_command(tmp_path: Path) -> None:
     make_model(folder / "checkpoint-3")
     (folder / "checkpoint-4").mkdir()
     arguments = ["watch", str(folder), "--once", "--data", "bundled", "--limit", "2", "--tasks", ",".join(TASKS)]
-    arguments += ["--output", str(output), "--engine", "transformers", "--json"]
+    arguments += ["--output", str(output), "--engine", "transformers", "--json", "--log-to", "tensorboard"]
     done = CliRunner().invoke(application(), arguments)
     assert done.exit_code == 1, done.output
     assert json.loads(done.stdout.splitlines()[0])["step"] == 3
     assert "checkpoint-4 is skipped" in done.stderr
     assert (output / "curve.png").exists()
+    logged, (point,) = read_tensorboard(output / "tensorboard"), read_curve(output / "curve.jsonl")
+    assert logged["darumeru/mean"] == [(3, pytest.approx(point.scores["mean"].value))]
 
 
 @pytest.mark.parametrize(
