@@ -38,6 +38,9 @@ class AdaptProgress:
     def phase(self, text: str) -> None:
         self._show(text)
 
+    def part(self, done: int, total: int, what: str) -> None:
+        self._show(f"preparing {done}/{total} {what}")
+
     def start(self, total: int, done: int) -> None:
         self._total, self._done = total, done
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,9 +30,14 @@ def leaderboard(
     sort: Annotated[str | None, typer.Option("--sort", help="Column to sort by, or name.")] = None,
     by: Annotated[str | None, typer.Option("--by", help="Columns: groups or tasks.")] = None,
     aggregate: Annotated[str, typer.Option("--aggregate", help="tasks, groups or normalized.")] = "tasks",
-    allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Show incomplete runs, unranked.")] = False,
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Show incomplete and unfinished runs, unranked.")
+    ] = False,
     allow_different: Annotated[
         bool, typer.Option("--allow-different", help="Show runs made under other settings, marked.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse what is no finished run, instead of leaving it out.")
     ] = False,
     model_card: Annotated[bool, typer.Option("--model-card", help="Print a run's model-index for its card.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
@@ -47,7 +53,7 @@ def leaderboard(
     from darumeru.leaderboard.board_inputs import load_inputs
 
     options = BoardOptions(sort, by, aggregate, allow_partial, allow_different)
-    runs, published = load_inputs(sources)
+    runs, published = load_inputs(sources, None if strict else _say, allow_partial)
     table = build_board(runs, published, options)
     if chosen is None:
         from darumeru.core.terminal import terminal
@@ -57,6 +63,10 @@ def leaderboard(
         console.print(render(table, console.width))
         return
     _write(_render(table, chosen), output)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _format(form: str | None, output: Path | None, as_json: bool) -> str | None:

@@ -53,11 +53,17 @@ class LiveProgress:
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._task = self._progress.add_task("starting", total=None)
+        self._phase = "starting"
+        self._task = self._progress.add_task(self._phase, total=None)
         self._progress.start()
 
     def phase(self, text: str) -> None:
-        self._progress.update(self._task, description=printable(text))
+        self._phase = text
+        self._progress.reset(self._task, total=None, completed=0, description=printable(text))
+
+    def part(self, done: int, total: int, what: str) -> None:
+        text = printable(f"{self._phase}: {what}")
+        self._progress.update(self._task, total=total, completed=done, description=text)
 
     def start(self, total: int, done: int) -> None:
         if done:
@@ -82,7 +88,13 @@ class PlainProgress:
         self._began = self._last = time.monotonic()
 
     def phase(self, text: str) -> None:
+        self._last = time.monotonic()
         self.note(text)
+
+    def part(self, done: int, total: int, what: str) -> None:
+        if time.monotonic() - self._last >= PLAIN_SECONDS:
+            self._last = time.monotonic()
+            self.note(f"{done}/{total}, {what}")
 
     def start(self, total: int, done: int) -> None:
         self._total, self._done, self._before = total, done, done

@@ -80,10 +80,18 @@ def _differs(contender: Contender) -> Note:
 
 
 def _lacks(contender: Contender) -> Note:
-    names = ", ".join(contender.missing)
+    names = ", ".join(_lacking(contender, name) for name in contender.missing)
+    interrupted = contender.run.manifest.get("status") != "finished"
     return Note(
-        f"{contender.name} is not ranked, it lacks {names}.", f"{contender.name} без места, не хватает задач: {names}."
+        f"{contender.name} is not {'finished, not ' if interrupted else ''}ranked, it lacks {names}.",
+        f"{contender.name} {'не закончен, ' if interrupted else ''}без места, не хватает задач: {names}.",
     )
+
+
+def _lacking(contender: Contender, name: str) -> str:
+    """A task that a run lacks, with how much of it is answered."""
+    task = contender.task(name)
+    return name if task is None or not task.expected else f"{name} (n {task.n} of {task.expected})"
 
 
 def _statistics(contenders: Sequence[Contender], tasks: BoardTasks, evidence: Evidence, resamples: int) -> list[Note]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import Task, TaskConfig
 
+from darumeru.core.errors import UserError
 from darumeru.core.row import SampleRow
 from darumeru.lm_eval_bridge.spoken import lines, row
 from darumeru.metrics import metric as metric_named
@@ -26,6 +29,11 @@ from darumeru.tasks.spec import RecordSource, TaskSpec
 from darumeru.tasks.subset import limited
 
 SCORE = "score"
+COMMANDS = ("lm_eval", "lm-eval")
+MEND = (
+    """use --metadata '{"data": "bundled"}', or `darumeru fetch --data-dir DIR` on a machine with network and """
+    """--metadata '{"data": "DIR"}'"""
+)
 
 
 class Value(float):
@@ -126,7 +134,16 @@ class DarumeruTask(Task):  # type: ignore[misc]
         return self._made[wanted]
 
     def _split(self, source: RecordSource, split: str) -> Split:
-        return load_split(source, split, self.data)
+        try:
+            return load_split(source, split, self.data)
+        except UserError as error:
+            # What `darumeru run` says here are options that lm_eval has not.
+            said = UserError(error.what, error.where, MEND if "--data" in error.mend else error.mend, error.near)
+            if Path(sys.argv[0]).stem not in COMMANDS:
+                raise said from error
+            # Its command would show a traceback.
+            print(f"error: {said.line()}", file=sys.stderr)
+            raise SystemExit(UserError.exit_code) from error
 
     def doc_to_text(self, doc: Mapping[str, Any]) -> str:
         return str(doc["record"])

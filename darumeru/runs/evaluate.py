@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
 from darumeru.core.errors import RunFailed
+from darumeru.core.files import no_empty_folders
 from darumeru.core.options import takes
 from darumeru.core.secrets import redacted
 from darumeru.engines import load_engine
@@ -32,13 +32,9 @@ def run(
     """
     progress = progress or Silent()
     load_registry(config.profile, config.include).select(split(config.patterns)[0])
-    folder = output_folder(place(config))
-    try:
+    with no_empty_folders(place(config)):
+        folder = output_folder(place(config))
         session = prepare(config, folder, progress)
-    except BaseException:
-        with suppress(OSError):  # a start that failed leaves no empty folder
-            folder.rmdir()
-        raise
     return session.carry_out(folder, load_engine)
 
 

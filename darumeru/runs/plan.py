@@ -12,6 +12,7 @@ from darumeru.prompts.builder import PromptBuilder
 from darumeru.prompts.plain import FORMATS
 from darumeru.runs.config import AskConfig
 from darumeru.runs.planned import Plan, PlannedSample, PlannedTask
+from darumeru.runs.progress import Progress, Silent
 from darumeru.runs.requests import Asked, RequestMaker
 from darumeru.tasks.formats import sample_maker
 from darumeru.tasks.profiles import Profile, profile_named
@@ -48,11 +49,19 @@ class Planner:
         self.requests = RequestMaker(config, self.builder, self.profile, identity)
         self._splits: dict[tuple[Any, ...], Split] = {}
 
-    def plan(self, specs: Sequence[TaskSpec], sources: Sequence[TaskSource] = ()) -> Plan:
+    def plan(
+        self, specs: Sequence[TaskSpec], sources: Sequence[TaskSource] = (), progress: Progress | None = None
+    ) -> Plan:
         """Read the data of all tasks, then make all requests. Raises UserError for anything the user must mend."""
+        progress = progress or Silent()
         foreign = [task for source in sources for task in source.plan(self)]
-        made = [(spec, *self._samples(spec)) for spec in specs]
-        tasks = [self.task(spec, samples, data, cut) for spec, samples, data, cut in made]
+        made, tasks = [], []
+        for number, spec in enumerate(specs):
+            progress.part(number, 2 * len(specs), f"data of {spec.name}")
+            made.append((spec, *self._samples(spec)))
+        for number, (spec, samples, data, cut) in enumerate(made, len(specs)):
+            progress.part(number, 2 * len(specs), f"prompts of {spec.name}")
+            tasks.append(self.task(spec, samples, data, cut))
         totals = [self.total(self.needed(spec)) for spec in specs] + [self.total() for _ in sources]
         return Plan((*tasks, *foreign), max(totals, default=0))
 

@@ -12,6 +12,10 @@ class Progress(Protocol):
         """What is being done now, for example "reading the data"."""
         ...
 
+    def part(self, done: int, total: int, what: str) -> None:
+        """Of the phase, `done` of `total` parts are done, and `what` is next."""
+        ...
+
     def start(self, total: int, done: int) -> None:
         """The stream begins: samples of the run, and how many of them were stored before."""
         ...
@@ -33,6 +37,9 @@ class Silent:
     """Tells nobody."""
 
     def phase(self, text: str) -> None:
+        pass
+
+    def part(self, done: int, total: int, what: str) -> None:
         pass
 
     def start(self, total: int, done: int) -> None:

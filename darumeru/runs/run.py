@@ -88,6 +88,20 @@ def run_so_far(path: str | Path) -> Run:
     return Run(run, manifest, replace(results, manifest=manifest))
 
 
+def any_run(path: str | Path) -> Run:
+    """A run, finished or not; one that is not, with the scores of what is answered."""
+    run = Path(path).expanduser()
+    return load_run(run) if read_manifest(run).get("status") == "finished" else run_so_far(run)
+
+
+def run_folders(path: str | Path) -> list[Path]:
+    """The folder itself where it holds a run, else the folders of runs right in it, by name."""
+    folder = Path(path).expanduser()
+    if (folder / MANIFEST).is_file():
+        return [folder]
+    return sorted(inner for inner in folder.iterdir() if (inner / MANIFEST).is_file()) if folder.is_dir() else []
+
+
 def _check_manifest(run: Path, manifest: Mapping[str, Any], scored: Mapping[str, Any]) -> None:
     """manifest.json carries no checksum of its own; the copy in results.json does."""
     for key, value in scored.items():

@@ -62,7 +62,7 @@ class Session:
         answers = _answers(config, subject)
         planner = Planner(config, subject.builder, RunSpec(answers).identity, subject.context)
         progress.phase("reading data, building prompts")
-        plan = planner.plan(specs, sources)
+        plan = planner.plan(specs, sources, progress)
         for remark in subject.builder.remarks:
             progress.note(remark)
         stored = StoredPlan.of(plan)

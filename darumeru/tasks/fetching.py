@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from darumeru.core.errors import UserError
-from darumeru.core.files import file_hash, to_json, write_atomically
+from darumeru.core.files import file_hash, no_empty_folders, to_json, write_atomically
 from darumeru.tasks.records import REVISIONS, load_split, parts, split_path
 from darumeru.tasks.spec import OWN_FILE, SHOTS_FILE, TaskSpec
 
@@ -18,10 +18,15 @@ def fetch_tasks(specs: Sequence[TaskSpec], folder: Path) -> Iterator[str]:
     """Write DIR/<owner>/<repository>/[<config>/]<split>.jsonl for every split of the tasks and revisions.json with
     the revision of each repository and the hash of each file; yields a line a file. Files that are there stay."""
     folder = folder.expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot be written: {error.strerror}", str(folder), "choose another --data-dir") from error
+    with no_empty_folders(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot be written: {error.strerror}", str(folder), "choose another --data-dir") from error
+        yield from _fetched(specs, folder)
+
+
+def _fetched(specs: Sequence[TaskSpec], folder: Path) -> Iterator[str]:
     listed = _listed(folder)
     for spec in specs:
         own = (OWN_FILE, SHOTS_FILE)

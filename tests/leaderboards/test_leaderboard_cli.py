@@ -93,6 +93,51 @@ def test_folders_that_cannot_be_published(
     assert said in found.err and "bad" in found.err and found.err.count("\n") == 1
 
 
+def _interrupted(folder: Path) -> None:
+    """30 of 60 answers of each task are stored, and no scores yet: a kill."""
+    run(folder, "late", 6, status="running")
+    for path in folder.glob("samples/*.jsonl"):
+        path.write_text("".join(path.read_text("utf-8").splitlines(keepends=True)[:30]), encoding="utf-8")
+    (folder / "results.json").unlink()
+
+
+def _plain_file(path: Path) -> None:
+    path.write_text("notes", encoding="utf-8")
+
+
+def test_what_is_no_finished_run_is_left_out_with_a_line_each(board: Command, runs: Path) -> None:
+    """`leaderboard runs/*` as a shell writes it out; the board is that of the finished runs alone."""
+    alone = board(runs).out
+    for make, name in ((_interrupted, "c"), (_newer, "d"), (_edited, "e"), (_not_a_run, "f"), (_plain_file, "g.txt")):
+        make(runs / name)
+    said = board(*sorted(runs.iterdir()))
+    assert said.code == 0 and said.out == alone
+    lines = said.err.splitlines()
+    assert [line.split(": ")[0] for line in lines] == ["left out"] * 5
+    for line, name, reason in zip(
+        lines, ("c", "d", "e", "f", "g.txt"),
+        ("not finished", "schema 99", "edited by hand", "neither a run", "not a file of published results"), strict=True,
+    ):  # fmt: skip
+        assert f"{runs}/{name}" in line and reason in line
+    strict = board(*sorted(runs.iterdir()), "--strict")
+    assert strict.code == 2 and "not finished" in strict.err and strict.out == ""
+
+
+def test_an_interrupted_run_is_shown_with_what_is_answered(board: Command, runs: Path) -> None:
+    """By hand: of 30 stored answers of each task the first 6 are wrong, 24 / 30 = 0.800."""
+    _interrupted(runs / "c")
+    said = board(runs, "--allow-partial")
+    assert said.code == 0 and said.err == ""
+    (row,) = [line for line in said.out.splitlines() if " late * " in line]
+    assert row.split()[0] == "–" and row.count("0.800") == 3
+    told = " ".join(said.out.split())
+    assert "late is not finished, not ranked, it lacks darumeru/one (n 30 of 60)" in told
+    assert not (runs / "c" / "results.json").exists()
+    cells = json.loads(board(runs, "--allow-partial", "--json").out)
+    (found,) = [one for one in cells["rows"] if one["name"] == "late"]
+    assert found["rank"] is None and found["cells"]["darumeru/one"]["n"] == 30
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [(("--sort", "mena"), "did you mean mean"), (("--aggregate", "median"), "no aggregate `median`"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +112,24 @@ def test_a_task_asked_for_twice_with_other_settings_is_refused(
     )
     with pytest.raises(UserError, match="asked for twice"):
         evaluate.run(options, load_engine=no_engine)
+
+
+def test_without_network_lm_evals_command_says_one_line_that_names_its_own_option(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Right value: lm_eval_offline.md; `--metadata` is an option of lm_eval, `--data` is not."""
+    from darumeru.lm_eval_bridge.task_adapter import DarumeruTask
+
+    def task(data: str) -> DarumeruTask:
+        config = {"task": "t", "darumeru_task": "darumeru/parus", "metadata": {"data": data}}
+        return DarumeruTask(config)
+
+    assert len(task("bundled").test_docs()) > 5
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/lm_eval"])
+    with pytest.raises(SystemExit) as caught:
+        task("hub").test_docs()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert caught.value.code == 2 and """--metadata '{"data": "bundled"}'""" in line and "--data b" not in line
+    monkeypatch.setattr(sys, "argv", ["notebook"])
+    with pytest.raises(UserError, match="--metadata"):
+        task("hub").test_docs()

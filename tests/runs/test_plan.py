@@ -13,6 +13,7 @@ from darumeru.prompts.builder import PromptBuilder, PromptOptions, load_tokenize
 from darumeru.prompts.choice_tokens import whole
 from darumeru.runs.config import RunConfig
 from darumeru.runs.plan import Plan, Planner
+from darumeru.runs.progress import Silent
 from darumeru.tasks.registry import load_registry
 from tests.runs.data_folders import SUITE, choosing, small_suite, write_split
 
@@ -139,3 +140,38 @@ def test_a_limit_takes_whole_exam_variants_and_marks_the_task(builder: PromptBui
     assert len(task.samples) == 3 and task.limited
     assert len(planned(builder, tmp_path, tasks=("darumeru/use",), limit=1).tasks[0].samples) == 3
     assert not planned(builder, tmp_path, tasks=("darumeru/use",), limit=9).tasks[0].limited
+
+
+def test_planning_says_how_far_it_is(builder: PromptBuilder) -> None:
+    """Two tasks: the data of each, then the prompts of each."""
+    told: list[tuple[int, int, str]] = []
+
+    class Told(Silent):
+        def part(self, done: int, total: int, what: str) -> None:
+            told.append((done, total, what))
+
+    specs = load_registry().select(["darumeru/rcb", "darumeru/parus"])
+    config = RunConfig(model="m", data="bundled")
+    Planner(config, builder, "m", 4096).plan(specs, progress=Told())
+    assert told == [
+        (0, 4, "data of darumeru/rcb"),
+        (1, 4, "data of darumeru/parus"),
+        (2, 4, "prompts of darumeru/rcb"),
+        (3, 4, "prompts of darumeru/parus"),
+    ]
+
+
+def test_a_terminal_shows_the_count_of_a_phase() -> None:
+    from io import StringIO
+
+    from rich.console import Console
+
+    from darumeru.cli.progress import LiveProgress
+
+    screen = StringIO()
+    progress = LiveProgress(Console(file=screen, force_terminal=True, width=100))
+    progress.phase("reading data, building prompts")
+    progress.part(3, 34, "data of darumeru/rcb")
+    progress._progress.refresh()
+    progress.stop()
+    assert "reading data, building prompts: data of darumeru/rcb" in screen.getvalue() and "3/34" in screen.getvalue()
