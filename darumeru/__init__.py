@@ -13,6 +13,8 @@ _EXPORTS = {
     "load_run": "darumeru.runs.run",
     "load_runs": "darumeru.runs.run",
     "Run": "darumeru.runs.run",
+    "compare": "darumeru.leaderboard.comparison",
+    "Comparison": "darumeru.leaderboard.comparison",
     "UserError": "darumeru.core.errors",
     "RunFailed": "darumeru.core.errors",
     "DarumeruCallback": "darumeru.training.callback",
@@ -25,6 +27,8 @@ __all__ = sorted(_EXPORTS)
 if TYPE_CHECKING:
     from darumeru.core.errors import RunFailed as RunFailed
     from darumeru.core.errors import UserError as UserError
+    from darumeru.leaderboard.comparison import Comparison as Comparison
+    from darumeru.leaderboard.comparison import compare as compare
     from darumeru.lm_eval_bridge import lm_eval_model as lm_eval_model
     from darumeru.runs.evaluate import evaluate as evaluate
     from darumeru.runs.run import Run as Run

@@ -11,6 +11,13 @@ class UserError(Exception):
 
     what: what is wrong. where: file, line, field or option. mend: how to mend it.
     near: names close to the one that was not found.
+
+    Example::
+
+        try:
+            darumeru.evaluate(model="PATH", tasks="darumeru/parsu")
+        except darumeru.UserError as error:
+            print(error.line())   # unknown task or group `darumeru/parsu`; did you mean darumeru/parus? (...)
     """
 
     exit_code = 2
@@ -37,7 +44,15 @@ class TaskRefused(UserError):
 
 
 class RunFailed(Exception):
-    """Work that began and could not be finished: one line, exit code 1; everything finished is stored."""
+    """Work that began and could not be finished: one line, exit code 1; everything finished is stored.
+
+    Example::
+
+        try:
+            run = darumeru.evaluate(model="PATH")
+        except darumeru.RunFailed as error:
+            print(error)   # the engine died: ... (the same call goes on)
+    """
 
     exit_code = 1
 

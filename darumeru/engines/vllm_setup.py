@@ -264,7 +264,7 @@ class EngineLog:
         os.dup2(log, 1)
         os.dup2(log, 2)
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), self._quiet_notebook():
                 warnings.simplefilter("ignore")
                 # Importing vLLM gives its logger a handler of its own.
                 importlib.import_module("vllm.logger")
@@ -279,6 +279,20 @@ class EngineLog:
                 sys.stderr = errors
             for descriptor in (log, kept_output, kept_errors):
                 os.close(descriptor)
+
+    @contextmanager
+    def _quiet_notebook(self) -> Iterator[None]:
+        """A notebook's stdout and stderr are no descriptors: what is said there would be outputs of its cell, so it goes
+        to the log. The log stays open, since handlers keep the stream that they were made with."""
+        if not hasattr(sys.stdout, "pub_thread"):
+            yield
+            return
+        kept = sys.stdout, sys.stderr
+        sys.stdout = sys.stderr = open(self.path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = kept
 
 
 def _descriptor(stream: Any) -> int | None:

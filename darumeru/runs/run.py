@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder: manifest, results, and its samples on demand."""
+    """A run folder: manifest, results, and its samples on demand.
+
+    Example::
+
+        run = darumeru.load_run("runs/a")
+        run.results.tasks["darumeru/parus"].score.value   # 0.61
+        run.samples("darumeru/parus").query("acc == 0")   # a DataFrame of the wrong ones
+    """
 
     path: Path
     manifest: Mapping[str, Any]
@@ -31,7 +39,13 @@ class Run:
     def __repr__(self) -> str:
         value = self.results.micro_avg.value
         micro = "" if value is None else f", Micro-Avg {value:.3f}"
-        return f"Run({str(self.path)!r}, {self.name}, {len(self.results.tasks)} tasks{micro})"
+        status = "" if self.manifest.get("status") == "finished" else f", {self.manifest.get('status')}"
+        return f"Run({str(self.path)!r}, {self.name}, {len(self.results.tasks)} tasks{micro}{status})"
+
+    def _repr_html_(self) -> str:
+        from darumeru.runs.frames import run_html
+
+        return run_html(self)
 
     @property
     def name(self) -> str:
@@ -45,9 +59,44 @@ class Run:
             if stored.name == task:
                 yield from (with_metrics(row, stored) for row in joined_rows(self.path, stored))
 
+    def samples(self, tasks: str | Sequence[str] | None = None) -> pandas.DataFrame:
+        """The answered samples as a tidy DataFrame, a line a sample in the order of the plan.
+
+        tasks: of these tasks, of all where None; UserError for one that the run has not. Columns: task, id, cluster,
+        prompt, target, answer (the chosen one, or the text after annotation), probability (of the chosen one), each
+        metric of the task by its name, num_fewshot, prompt_tokens, finish_reason, notes, seconds. A target that is no
+        text stands there as JSON.
+
+        Example::
+
+            frame = run.samples(["darumeru/parus", "darumeru/rcb"])
+            frame.groupby("task")["acc"].mean()
+        """
+        from darumeru.runs.frames import samples_frame
+
+        return samples_frame(self, tasks)
+
+    def export(self, form: str = "lm-eval") -> list[Path]:
+        """Write the run in another program's files below its folder; returns their paths. form: "lm-eval".
+
+        Example::
+
+            run.export("lm-eval")   # RUN/lm_eval/MODEL/results_*.json and samples_*.jsonl
+        """
+        if form != "lm-eval":
+            raise UserError(f"unknown format `{form}`", "export", "known: lm-eval")
+        from darumeru.lm_eval_bridge import export_results
+
+        paths: list[Path] = export_results(self)
+        return paths
+
 
 def load_run(path: str | Path, *, finished: bool = True, check_samples: bool = False) -> Run:
     """Read a run folder.
+
+    Example::
+
+        run = darumeru.load_run("runs/a")
 
     finished: refuse a run that was interrupted. check_samples: compare the sample files with the hashes in
     results.json. Raises UserError for a folder that is not a run, of a newer schema, unfinished, or edited by hand.
@@ -121,29 +170,32 @@ def check_files(run: Path, results: Results) -> None:
             raise UserError("differs from what results.json was computed from", str(path), "`darumeru score` it again")
 
 
-def load_runs(paths: Sequence[str | Path] | str | Path) -> pandas.DataFrame:
-    """Scores of runs as a pandas DataFrame: one line a run and task, with value, low, high, n, expected and rates."""
-    import pandas
+def load_runs(
+    paths: Sequence[str | Path] | str | Path, *, strict: bool = False, partial: bool = False
+) -> pandas.DataFrame:
+    """Scores of runs as a tidy DataFrame: one line a run and task, with run, model, profile, task, group, value, low
+    and high (95 %), n, expected, num_fewshot, limited and the failure rates.
 
-    lines = []
+    paths: run folders, or folders of runs. What is no finished run there is left out with a warning; strict: it is a
+    UserError. partial: unfinished runs count with what is answered. UserError where nothing can be read.
+
+    Example::
+
+        frame = darumeru.load_runs("runs")
+        frame.pivot(index="task", columns="model", values="value")
+    """
+    from darumeru.runs.frames import runs_frame
+
+    runs: list[Run] = []
+    left_out: list[UserError] = []
     for path in [paths] if isinstance(paths, str | Path) else paths:
-        run = load_run(path)
-        for name, task in run.results.tasks.items():
-            lines.append(
-                {
-                    "run": str(path),
-                    "model": run.name,
-                    "profile": run.manifest["profile"],
-                    "task": name,
-                    "group": task.group,
-                    "value": task.score.value,
-                    "low": task.score.low,
-                    "high": task.score.high,
-                    "n": task.n,
-                    "expected": task.expected,
-                    "num_fewshot": task.num_fewshot,
-                    "limited": task.limited,
-                    **{f"rate_{rate}": value for rate, value in task.rates.items()},
-                }
-            )
-    return pandas.DataFrame(lines)
+        for folder in run_folders(path) or [Path(path).expanduser()]:
+            try:
+                runs.append(any_run(folder) if partial else load_run(folder))
+            except UserError as error:
+                left_out.append(error)
+    if left_out and (strict or not runs):
+        raise left_out[0]
+    for one in left_out:
+        warnings.warn(f"left out: {one.line()}", stacklevel=2)
+    return runs_frame(runs)

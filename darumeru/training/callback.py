@@ -41,6 +41,10 @@ class DarumeruCallback(LiveConfig, TrainerCallback):  # type: ignore[misc]
     and tasks. `metric_for_best_model="darumeru/micro_avg"` works with and without an evaluation data set. What is wrong
     with the options is a UserError; an evaluation that fails later is logged and skipped, and after three in a row
     there are no more. Random states, gradients and training mode stay as they are.
+
+    Example::
+
+        Trainer(..., callbacks=[darumeru.DarumeruCallback(tasks="darumeru", every_steps=500, limit=64)])
     """
 
     __eq__ = object.__eq__

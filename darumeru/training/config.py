@@ -67,7 +67,12 @@ class LiveOptions:
     None: only where there are several ranks, where vLLM cannot live in a trainer. devices: of the child, for example
     "1". between: what happens to the engine's memory between evaluations: "keep", "sleep" (GPU memory is given back
     and taken again) or "close"; None: sleep on a GPU, keep on a CPU. dtype: vLLM computes in "float32", "bfloat16" or
-    "float16"; "auto": as training does, under autocast in autocast's type. engine_args: vLLM's own."""
+    "float16"; "auto": as training does, under autocast in autocast's type. engine_args: vLLM's own.
+
+    Example::
+
+        darumeru.DarumeruCallback(tasks="DaruMERA", live=darumeru.LiveOptions(engine="transformers"))
+    """
 
     engine: str = "vllm"
     own_process: bool | None = None

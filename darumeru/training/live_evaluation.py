@@ -26,6 +26,8 @@ class LiveEvaluation(LoopConfig):
     """Scores a model on a fixed subset of the benchmark, at any moment of any training loop; takes the fields of
     LoopConfig.
 
+    Example::
+
         evaluation = LiveEvaluation("darumeru", limit=64, output="runs/training")
         scores = evaluation.score(model, tokenizer, step)       # in the loop, as often as you like
         evaluation.close()
