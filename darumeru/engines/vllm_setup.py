@@ -282,8 +282,8 @@ class EngineLog:
 
     @contextmanager
     def _quiet_notebook(self) -> Iterator[None]:
-        """A notebook's stdout and stderr are no descriptors: what is said there would be outputs of its cell, so it goes
-        to the log. The log stays open, since handlers keep the stream that they were made with."""
+        """A notebook's stdout and stderr are no descriptors: what is said there would be outputs of its cell, so it
+        goes to the log. The log stays open, since handlers keep the stream that they were made with."""
         if not hasattr(sys.stdout, "pub_thread"):
             yield
             return
