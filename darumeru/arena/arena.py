@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from darumeru.arena.battles import BattleSource, Fought, fought
@@ -93,7 +92,7 @@ class _Rounds:
         self.contestants = contestants
         self.progress = progress
         self.engine = _OneEngine(load)
-        self.folder = Path(config.output).expanduser()
+        self.folder = config.folder
         self.rubric = _rubric(config)
         self.asked = config.asked((f"arena:{config.questions}",), config.profile)
         self.subject: Subject = find_subject(self.asked, first_day(self.folder, config))

@@ -14,6 +14,7 @@ from darumeru.leaderboard.note import Note
 from darumeru.leaderboard.significance import interval_of, tied
 from darumeru.leaderboard.table import Cell, Column, Mark, Row, Table
 from darumeru.metrics.measure import SHARE, Measure
+from darumeru.runs.results import TaskScore
 
 POINTS = Measure("points", digits=0)
 ELO, PLAIN, WON, TIED, BATTLES, LENGTH = "elo", "elo_without_style", "won", "tied", "battles", "characters"
@@ -80,20 +81,27 @@ def _with_tie(row: Row) -> Row:
     return replace(row, cells={**row.cells, ELO: replace(cell, marks=cell.marks | {Mark.TIED})})
 
 
+def _value(task: TaskScore, name: str) -> float | None:
+    found = task.metrics.get(name)
+    return found.value if found else None
+
+
 def _footer(arena: Arena) -> list[Note]:
     config, judge, found = arena.config, arena.judge, arena.fought
     (task,) = judge.results.tasks.values()
-    consistency, bias = (task.metrics.get(name) for name in ("order_consistency", "position_bias"))
-    same = number(consistency.value if consistency else None)
-    prefers = number(bias.value if bias else None, signed=True)
+    same = number(_value(task, "order_consistency"))
+    prefers = number(_value(task, "position_bias"), signed=True)
+    labels = number(_value(task, "label_probability"))
     unread = percent(found.unread / max(2 * len(found.battles), 1))
     fought = count(len(found.battles), "battle")
     notes = [
         Note(
             f"Judge {judge.name}: {fought} in both orders; the same verdict in both on {same}; prefers the "
-            f"first answer by {prefers}; {unread} of the verdicts cannot be read and count as ties",
+            f"first answer by {prefers}; {unread} of the verdicts cannot be read and count as ties; the labels "
+            f"have {labels} of the probability",
             f"Судья {judge.name}: боёв {len(found.battles)}, каждый в обоих порядках; в обоих порядках одно и то же: "
-            f"{same}; перевес первого ответа {prefers}; не читается вердиктов: {unread}, они считаются ничьими",
+            f"{same}; перевес первого ответа {prefers}; не читается вердиктов: {unread}, они считаются ничьими; "
+            f"вероятность меток {labels}",
         ),
         Note(
             f"Bradley-Terry, ties {config.ties}, control of style: {config.style}; intervals from "

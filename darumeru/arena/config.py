@@ -53,8 +53,10 @@ class ArenaConfig(JudgeModelConfig):
     ] = "own"  # fmt: skip
     profile: Annotated[str, Option("Of the rubric and of how labels are read.", ANSWERS, panel=BATTLES)] = "darumeru"
     output: Annotated[
-        str | Path, Option("Folder of the arena; the same command on it goes on where it stopped.", NOTHING)
-    ] = "runs/arena"
+        str | Path | None,
+        Option("Folder of the arena; the same command on it goes on where it stopped. Default: arenas/<questions>.",
+               NOTHING),
+    ] = None  # fmt: skip
     board: Annotated[
         str | Path | None,
         Option("Also write the board into this file: .html, .md, .csv, .tex or .json.", NOTHING),
@@ -65,3 +67,10 @@ class ArenaConfig(JudgeModelConfig):
         object.__setattr__(self, "runs", (self.runs,) if isinstance(self.runs, str) else tuple(self.runs))
         if not self.runs:
             raise WrongValue("runs", "is needed", "name the runs that are compared")
+
+    @property
+    def folder(self) -> Path:
+        """Where the arena is stored; not beside runs, since `darumeru leaderboard runs/*` takes runs alone."""
+        from darumeru.runs.evaluate import folder_name
+
+        return Path(self.output or f"arenas/{folder_name(self.questions)}").expanduser()

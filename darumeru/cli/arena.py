@@ -45,7 +45,7 @@ def arena(
     finally:
         progress.stop()
     table = arena_board(held)
-    for path in filter(None, (Path(config.output).expanduser() / PAGE, board)):
+    for path in filter(None, (config.folder / PAGE, board)):
         write_output(path, _rendered(table, path))
     if as_json:
         typer.echo(as_document(table), nl=False)

@@ -59,6 +59,8 @@ def _show(judged: Judged) -> None:
     console = terminal()
     for name, task in judged.judge.results.tasks.items():
         said = f"{task.n} of {task.expected} verdicts, {percent(task.rates['unparsed'])} cannot be read"
+        if labels := task.metrics.get("label_probability"):
+            said += f", the rubric's labels have {number(labels.value)} of the probability"
         console.print(f"{name}: {said}", markup=False, highlight=False)
     for name, one in judged.agreements.items():
         text = (

@@ -110,6 +110,8 @@ def show(
         _say(f"  score: mean of {', '.join(spec.score)}" if len(spec.score) > 1 else f"  score: {spec.score[0]}")
         for one in spec.metrics:
             _say(f"    {one}: {metric(one).description}")
+        if spec.judge:
+            _say(f"  judged by the rubric {spec.judge}, once the run is there: darumeru judge RUN --judge MODEL")
         _say(f"  {_data(source)}")
         _say(f"  answer budget: {spec.max_new_tokens} tokens; defined by {registry.origins[spec.name]}")
         if spec.method == "generate":
