@@ -31,8 +31,9 @@ class Pretrain:
     the learning rate for rows of tokens that the model before the change of vocabulary had not. block: tokens of a
     block; batch_size: blocks of an optimizer step, micro_batch of them at a time. max_steps: end before `epochs` are
     over. mask_documents: no attention across the documents of a block. embedding_decay: 0, because rows that no text
-    touches would only shrink. evaluate_every: steps between candidates; save_every: between whole states. The defaults
-    are those of the paper for LLaMA-3-8B."""
+    touches would only shrink. epsilon: of AdamW; where a batch holds a small part of the vocabulary it has to be above
+    the gradients of the other rows (1e-4), or each step moves these as far as the rows that were read. evaluate_every:
+    steps between candidates; save_every: between whole states. The defaults are those of the paper for LLaMA-3-8B."""
 
     corpus: tuple[str, ...] = ()
     field: str = "text"
@@ -46,6 +47,7 @@ class Pretrain:
     new_rows_rate: float = 1.0
     weight_decay: float = 0.1
     embedding_decay: float = 0.0
+    epsilon: float = 1e-8
     warmup_steps: int = 100
     batch_size: int = 256
     micro_batch: int = 8
@@ -141,6 +143,7 @@ class Pretrain:
             min(self.warmup_steps, max(1, steps // 10)),
             self.weight_decay,
             self.embedding_decay,
+            epsilon=self.epsilon,
             save_every=self.save_every,
             evaluate_every=self.evaluate_every,
         )

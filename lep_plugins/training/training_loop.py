@@ -27,8 +27,8 @@ Batch = Mapping[str, torch.Tensor]
 @dataclass(frozen=True)
 class LoopSettings:
     """steps: optimizer steps in all. learning_rate: after `warmup` steps, then a cosine down to `final_share` of it.
-    decay of matrices, embedding_decay of embeddings. clip: norm of all gradients. save_every: steps between whole
-    states, evaluate_every: between candidates (the last step is always one)."""
+    decay of matrices, embedding_decay of embeddings. betas, epsilon: of AdamW. clip: norm of all gradients. save_every:
+    steps between whole states, evaluate_every: between candidates (the last step is always one)."""
 
     steps: int
     learning_rate: float
@@ -36,6 +36,7 @@ class LoopSettings:
     decay: float
     embedding_decay: float
     betas: tuple[float, float] = (0.9, 0.95)
+    epsilon: float = 1e-8
     clip: float = 1.0
     final_share: float = 0.0
     save_every: int = 100
@@ -99,7 +100,7 @@ class TrainingLoop:
         }
         groups = self.masters.groups(model, settings.decay, settings.embedding_decay)
         fused = all(one.device.type in ("cpu", "cuda") for one in self.masters.masters.values())
-        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, fused=fused)
+        self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, eps=settings.epsilon, fused=fused)
         self.step = 0
         self._restore()
 
