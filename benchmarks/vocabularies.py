@@ -31,7 +31,7 @@ from lep_plugins.vocabulary.steps import VocabBpe, VocabExtend, VocabMerge, Voca
 
 SCHEMES = ("own", "bpe", "unigram", "extend", "optimize", "merge")
 FREQUENT = 1000
-_WORD = re.compile("[а-яё]+")
+_WORD = re.compile(r"(?<!\w)[а-яё]+(?!\w)")
 HEADER = ("tokenizer", "vocabulary", "tokens", "Russian", "English", "frequent words", "CPU s")
 
 
@@ -76,8 +76,14 @@ def _measured(folder: str, name: str, scheme: str, words: list[str], arguments: 
         language: tokenizer_stats(scheme, made, Corpus.of(files).texts).symbols_per_token
         for language, files in (("russian", arguments.held_out), ("english", arguments.held_out_english))
     }
-    single = sum(len(made.encode(f"я {word}", add_special_tokens=False).ids) == 2 for word in words)
+    single = frequent_words_whole(made, words)
     return {"tokens": made.get_vocab_size(), **fit, "frequent_words": single, "cpu_seconds": seconds}
+
+
+def frequent_words_whole(tokenizer: Tokenizer, words: Sequence[str]) -> int:
+    """How many of the words are one token after another word."""
+    before = len(tokenizer.encode("я", add_special_tokens=False).ids)
+    return sum(len(tokenizer.encode(f"я {word}", add_special_tokens=False).ids) == before + 1 for word in words)
 
 
 def _make(folder: str, name: str, scheme: str, output: Path, arguments: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
-from darumeru.core.errors import UserError
 from darumeru.models.token_bytes import TokenTable
 from lep_plugins import propagate
 from lep_plugins.conversion import ConversionMatrix, Origin, Segmenter
@@ -113,7 +113,7 @@ def test_an_extension_keeps_ids_specials_and_other_text(family: str, models: Any
     old, new = tokenizer(models(family)), tokenizer(extended(family))
     old_ids, new_ids = old.get_vocab(), new.get_vocab()
     assert len(new_ids) == len(old_ids) + ADDED
-    assert all(new_ids[piece] == number for piece, number in old_ids.items()), "every old token keeps its id"
+    assert old_ids.items() <= new_ids.items(), "every old token keeps its id"
     english = [*ENGLISH.read_text(encoding="utf-8").splitlines(), *PROBES[:3]]
     assert all(ids(new, text) == ids(old, text) for text in english)
     words = [f" {word}" for text in held_out() for word in text.split()]
@@ -192,8 +192,7 @@ def test_init_and_lep_through_the_commands(
     assert before.apply_chat_template(greeting, tokenize=False) == after.apply_chat_template(greeting, tokenize=False)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("method", ["mean", "multivariate"])
+@pytest.mark.parametrize(("family", "method"), [("llama3", "mean"), ("mistral", "mean"), ("mistral", "multivariate")])
 def test_ids_beyond_the_rows_are_none_of_the_models(family: str, method: str, models: Any, tmp_path: Path) -> None:
     """A padding token that was added to the tokenizer and never to the model: extend, init and LEP take it as new."""
     from transformers import AutoTokenizer
@@ -226,17 +225,17 @@ def test_unigram_pieces_are_merged_into_it_and_what_is_not_used_is_trimmed(
 ) -> None:
     """`vocab merge`: old ids stay, frequent words become one token; `vocab trim`: the text is tokenized as before."""
     base = models(family)
-    pieces = VocabUnigram((str(RUSSIAN),), size=1200).make_tokenizer(base, tmp_path / "pieces")
+    pieces = VocabUnigram((str(RUSSIAN),), size=2400).make_tokenizer(base, tmp_path / "pieces")
     told: list[str] = []
-    merged = VocabMerge(pieces=str(pieces), top=300).make_tokenizer(base, tmp_path / "merged", say=told.append)
+    merged = VocabMerge(pieces=str(pieces)).make_tokenizer(base, tmp_path / "merged", say=told.append)
     old, new = tokenizer(base), tokenizer(merged)
     assert any("pieces: " in line for line in told)
-    assert all(new.get_vocab()[piece] == number for piece, number in old.get_vocab().items())
+    assert old.get_vocab().items() <= new.get_vocab().items()
     assert all(ids(new, text) == ids(old, text) for text in ENGLISH.read_text("utf-8").splitlines())
-    words = RUSSIAN.read_text("utf-8").split()
-    frequent = sorted({word for word in words if word.isalpha()}, key=lambda word: (-words.count(word), word))[:50]
+    counts = Counter(word for word in RUSSIAN.read_text("utf-8").split() if word.isalpha())
+    frequent = [word for word, _ in counts.most_common(50)]
     split = [sum(len(ids(made, f"Да {word}")) for word in frequent) for made in (old, new)]
-    assert split[1] < 0.75 * split[0]
+    assert split[1] == 2 * len(frequent) < split[0], "each of the most frequent words is one token now"
     corpus = tmp_path / "english.txt"
     shutil.copyfile(ENGLISH, corpus)
     trimmed = tokenizer(VocabTrim((str(corpus),)).make_tokenizer(base, tmp_path / "trimmed"))
@@ -244,11 +243,3 @@ def test_unigram_pieces_are_merged_into_it_and_what_is_not_used_is_trimmed(
     for line in ENGLISH.read_text("utf-8").splitlines():
         assert trimmed.encode(line).tokens == old.encode(line).tokens
     assert trimmed.decode(ids(trimmed, held_out()[0])) == held_out()[0]
-
-
-def test_extend_refuses_nothing_real_but_a_unigram(models: Any, tmp_path: Path) -> None:
-    """A Unigram made for LLaMA-3 has no merges to continue: one line says so."""
-    base = models("llama3")
-    pieces = VocabUnigram((str(RUSSIAN),), size=800).make_tokenizer(base, tmp_path / "pieces")
-    with pytest.raises(UserError, match=r"[Uu]nigram"):
-        VocabExtend((str(RUSSIAN),), size=900).make_tokenizer(pieces, tmp_path / "no")
