@@ -321,5 +321,19 @@ def test_new_rows_have_a_rate_of_their_own(corpus: Path, tmp_path: Path) -> None
         run(base, corpus, tmp_path / "wrong", new_rows_rate=2.0)
 
 
+def test_a_larger_epsilon_leaves_rows_alone_that_no_text_names(corpus: Path, tmp_path: Path) -> None:
+    """AdamW moves a row by lr x g / (|g| + epsilon): with 1e-8 every row of the head goes the whole way at the first
+    step, with an epsilon above the gradients of what was not read (1 / 600 of a token's) only what was read does."""
+    model = make_model(tmp_path / "model", hidden=32)
+    before = weights(model)["lm_head.weight"].float()
+    moved = []
+    for epsilon in (1e-8, 1e-2):
+        (candidate,) = run(model, corpus, tmp_path / f"out-{epsilon}", max_steps=1, epsilon=epsilon)
+        moved.append((weights(candidate.path)["lm_head.weight"].float() - before).abs().mean(1))
+    steady, quiet = moved
+    assert float(steady.min()) > 0.8e-3, "lr 1e-3"
+    assert float(quiet.median()) < 0.1 * float(steady.median()) and float(quiet.max()) > 3 * float(quiet.median())
+
+
 def len_of(model: Path) -> int:
     return int(json.loads((model / "config.json").read_text())["vocab_size"])
