@@ -1,9 +1,11 @@
 """What scores cost a real trl training: the callback in SFTTrainer as it comes (float32 weights, bf16 autocast).
 
     python -m benchmarks.live_training --model .venv/real/SmolLM2-135M-Instruct --samples 256
+    python -m benchmarks.live_training --model .venv/real/SmolLM2-135M-Instruct --samples 256 --overhead
 
 Two training steps, scored before the first and after each, beside what the trainer's own checkpoint and a new engine
-on it cost; and the memory of this process before the first evaluation and between evaluations.
+on it cost; and the memory of this process before the first evaluation and between evaluations. --overhead: the same
+without a question and without a training step, in seconds of the clock and of the processor, for a busy machine.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -80,8 +84,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="demo/darumeru-demo")
     parser.add_argument("--samples", type=int, default=256)
+    parser.add_argument("--overhead", action="store_true")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    if arguments.overhead:
+        with tempfile.TemporaryDirectory(prefix="live-training-") as folder:
+            overhead(arguments.model, arguments.samples, Path(folder))
+        return
     with tempfile.TemporaryDirectory(prefix="live-training-") as folder:
         cost = measure(arguments.model, arguments.samples, Path(folder))
     print(json.dumps(asdict(cost), indent=2) if arguments.json else "\n".join(cost.lines()))
@@ -139,6 +148,45 @@ def made(model: str, samples: int, folder: Path) -> tuple[Any, Any]:
     return SFTTrainer(
         model, args=arguments, train_dataset=data, processing_class=tokenizer, callbacks=[callback]
     ), callback
+
+
+def overhead(model: str, samples: int, folder: Path) -> None:
+    """Prints what an evaluation costs beside its questions, on float32 weights under bf16 autocast."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from darumeru.engines import EngineOptions, load_engine
+    from darumeru.training.config import LiveOptions
+    from darumeru.training.live_engine import LiveEngine
+    from darumeru.training.live_plan import LivePlan
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    network = AutoModelForCausalLM.from_pretrained(model, dtype="float32")
+    context = network.config.max_position_embeddings
+    plan = LivePlan(questions(samples, tokenizer, context), "live", tokenizer, context)
+    length = plan.session.plan.max_length
+    live = LiveEngine(LiveOptions(), folder / "live", length, cache_tokens=plan.tokens)
+    before = resident()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for name in ("first push, with the engine's start", "second push", "third push"):
+            with timed(name):
+                live.push(network, tokenizer, plan.canary)
+    print(f"held {resident() - before:.0f} MiB, for {plan.tokens} tokens", flush=True)
+    live.close()
+    print(f"held after its end {resident() - before:.0f} MiB", flush=True)
+    with timed("checkpoint"):
+        network.save_pretrained(folder / "saved")
+        tokenizer.save_pretrained(folder / "saved")
+    with timed("new engine"):
+        load_engine("vllm", EngineOptions(str(folder / "saved"), dtype="bfloat16", max_model_len=length)).close()
+
+
+@contextmanager
+def timed(name: str) -> Iterator[None]:
+    clock, processor = time.perf_counter(), time.process_time()
+    yield
+    clock, processor = time.perf_counter() - clock, time.process_time() - processor
+    print(f"{name}: {clock:.2f} s, {processor:.2f} s of the processor", flush=True)
 
 
 def _look(callback: Any) -> tuple[float, int]:

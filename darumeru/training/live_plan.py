@@ -47,10 +47,7 @@ class LivePlan:
     @property
     def tokens(self) -> int:
         """Prompts and answers of the longest requests, as many as are worth holding at once."""
-        plan = self.session.plan
-        lengths = [
-            plan.max_length if one.solver else _length(request) for one in plan.planned for request in one.requests
-        ]
+        lengths = [_length(request) for one in self.session.plan.planned for request in one.requests]
         return sum(sorted(lengths)[-AT_ONCE:])
 
     def run(self, engine: Engine, folder: Path, step: int, progress: Progress | None = None) -> Results:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,20 @@ def test_the_engine_follows_weights_and_vocabulary(tmp_path: Path) -> None:
     assert not said
     assert len(live.pushes) == 5
     assert not list((tmp_path / "live" / "model").glob("*.safetensors"))
+
+
+def test_the_cache_is_as_large_as_the_questions(tiny_model: Path, tmp_path: Path) -> None:
+    """Room for so many tokens (two heads of 16 in two layers, float32), at least for one whole sequence."""
+    from darumeru.engines.protocol import EngineOptions
+    from darumeru.engines.vllm_setup import _cpu_cache_bytes
+    from darumeru.models.files import read_json
+
+    config = read_json(tiny_model / "config.json")
+    token = 2 * 4 * config["num_hidden_layers"] * config["num_key_value_heads"] * config["head_dim"]
+    options = EngineOptions(str(tiny_model), dtype="float32", max_model_len=2048, cache_tokens=400_000)
+    assert _cpu_cache_bytes(options, config) == 400_000 * token
+    assert _cpu_cache_bytes(replace(options, dtype="bfloat16"), config) == 200_000 * token
+    assert _cpu_cache_bytes(replace(options, cache_tokens=None), config) == 128 * (2048 + 128) * token
 
 
 def test_memory_is_given_back_between_evaluations(tmp_path: Path) -> None:
