@@ -43,7 +43,7 @@ def _heading(manifest: Mapping[str, Any]) -> str:
 
 def _footer(results: Results) -> str:
     manifest = results.manifest
-    parts = [f"data {manifest['data']['source']}", f"engine {manifest['engine']['name']}", "greedy"]
+    parts = [f"data {_data(manifest['data'])}", f"engine {manifest['engine']['name']}", "greedy"]
     parts += [
         f"{language}: {number(values['symbols_per_token'], 2)} symbols/token, "
         f"{number(values['tokens_per_word'], 2)} tokens/word"
@@ -52,6 +52,12 @@ def _footer(results: Results) -> str:
     if manifest.get("seconds"):
         parts.append(seconds(manifest["seconds"]))
     return "; ".join(parts)
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    """Where the records came from: what --data says, unless all tasks read files of their own."""
+    own = [one["file"] for one in data["tasks"].values() if one.get("file")]
+    return ", ".join(dict.fromkeys(own)) if own and len(own) == len(data["tasks"]) else str(data["source"])
 
 
 def _cells(score: Score, digits: int = 3) -> tuple[str, str]:

@@ -34,7 +34,7 @@ Kind = Literal["letter", "number", "index", "text"]
 @dataclass(frozen=True)
 class Guess:
     """What a file of records seems to ask. fields: what the question is made of. target: field of the right answer.
-    choices: expression for the choices of a record. classes: the closed set of answers, where there is one.
+    choices: the choices of a record, as YAML has them. classes: the closed set of answers, where there is one.
     kind: how the target names the right choice."""
 
     fields: tuple[str, ...]
@@ -57,7 +57,7 @@ def guessed(records: Sequence[Record], where: str) -> Guess:
     if not fields:
         raise UserError("holds no field for a question beside the answer", where, f"its fields: {', '.join(names)}")
     if listed or columns:
-        choices = spoken(listed) if listed else f"[{', '.join(map(spoken, columns))}]"
+        choices = _text(spoken(listed)) if listed else f"[{', '.join(_text(spoken(name)) for name in columns)}]"
         size = min(len(record.values[listed]) for record in records[:LOOKED_AT]) if listed else len(columns)
         return Guess(fields, target, choices, (), _kind(records, target, size))
     return Guess(fields, target, "", _classes(records, target))
@@ -186,7 +186,7 @@ def _options(guess: Guess) -> list[Line]:
     lines.append(Line(f"  target: {_text(spoken(guess.target))}", "the right answer"))
     if guess.choices:
         lines += [
-            Line(f"  choices: {_text(guess.choices)}", "a record's choices"),
+            Line(f"  choices: {guess.choices}", "a record's choices"),
             Line(f"  target_is: {guess.kind}", "what target names: letter, number (from 1), index (from 0) or text"),
             Line("  # choose: text", "the model says a choice's text, not its letter (and metric acc_norm)"),
         ]

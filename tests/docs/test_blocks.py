@@ -45,3 +45,22 @@ def test_every_command_and_option_of_the_pages_exists() -> None:
         wrong += [(page.name, words) for words in [*said, *inline_commands(page)] if _unknown(words)]
     assert not wrong
     assert _unknown(["run", "--modle", "X"]) == "--modle" and _unknown(["rum"]) == "rum"
+
+
+def _without(words: list[str], *options: str) -> tuple[str, ...]:
+    """A command line without some options and their values."""
+    return tuple(word for place, word in enumerate(words) if not {word, words[place - 1]} & {*options})
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.ru.md"])
+def test_the_readmes_examples_do_not_collide(name: str) -> None:
+    """No two of them write into one folder, and what `leaderboard runs/*` meets was asked alike."""
+    page = next(page for page in pages() if page.name == name)
+    said = [words for block in blocks(page) if block.language == "sh" for words in commands(block)]
+    runs = [words for words in said if words[:1] == ["run"] and "--output" in words]
+    asked = {words[words.index("--output") + 1]: words for words in runs}
+    python = "".join(block.text for block in blocks(page) if block.language == "python")
+    assert len(asked) == len(runs) >= 3 and not any(f'output="{folder}"' in python for folder in asked)
+    assert len({_without(words, "--model", "--output") for place, words in asked.items() if "runs/" in place}) == 1
+    read = [words for words in said if words[0] in ("compare", "report", "score")]
+    assert {word for words in read for word in words if word.startswith("runs/")} <= set(asked)

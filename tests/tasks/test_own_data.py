@@ -358,3 +358,27 @@ def test_the_command_itself_says_one_line(command: Callable[..., Said], write: C
     done = command("run", "--model", ROOT / "demo" / "darumeru-demo", *words)
     assert done.code == 2 and "did you mean question?" in done.err.splitlines()[-1]
     assert not (path.parent / "run").exists()
+
+
+def test_each_choice_may_be_an_expression_of_its_own(write: Callable[..., Path]) -> None:
+    path = write(
+        ("choices: cities", 'choices: ["cities[0]", "\'Нигде\'", question | length]'),
+        ("target: right", "target: \"'B'\""),
+    )
+    assert said(samples(path)[0])[0][1].splitlines()[1:] == ["A. Париж", "B. Нигде", "C. 16"]
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("{{ level / 0 }}", "`prompt` of mine/capitals fails: division by zero"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "fails: maximum recursion depth"),
+        ("{{ question.join(level) }}", "fails: "),
+        ("{% include 'other' %}", "fails: "),
+        ("{{ cities.append('x') }}", "fails: |unsafe"),
+    ],
+)
+def test_whatever_a_template_raises_is_one_line(write: Callable[..., Path], option: str, said: str) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        samples(write(("{{ question }}", option)))
+    assert "data.jsonl:1" in caught.value.line() and "\n" not in caught.value.line()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -29,16 +29,16 @@ TargetKind = Literal["letter", "number", "index", "text"]
 class Options(FormatOptions):
     """prompt, system, answer: templates of the user's message, of a system message, and of the text that opens the
     model's ("Ответ:"). target: expression, the right answer; of generated answers also a list of right ones. choices:
-    expression, the list of a record's choices; without it the task's own `choices` are the answers. target_is: how
-    `target` names the right choice: by its letter, number (from 1), index (from 0) or text. choose: whether the model
-    says the letter of a choice or its text. id, cluster: expressions; records of one cluster belong together. meta:
-    name -> expression, for metrics that read more than the answer."""
+    expression, the list of a record's choices, or one for each; without it the task's own `choices` are the answers.
+    target_is: how `target` names the right choice: by its letter, number (from 1), index (from 0) or text. choose:
+    whether the model says the letter of a choice or its text. id, cluster: expressions; records of one cluster belong
+    together. meta: name -> expression, for metrics that read more than the answer."""
 
     prompt: str
     target: str
     system: str | None = None
     answer: str | None = None
-    choices: str | None = None
+    choices: str | tuple[str, ...] | None = None
     target_is: TargetKind | None = None
     choose: Literal["letter", "text"] = "letter"
     id: str | None = None
@@ -77,7 +77,9 @@ class Maker:
 
     @cached_property
     def options(self) -> Options:
-        return Options(**self.spec.options)
+        given = Options(**self.spec.options)
+        several = isinstance(given.choices, list | tuple)
+        return replace(given, choices=f"[{', '.join(given.choices or ())}]") if several else given
 
     @cached_property
     def templates(self) -> dict[str, RecordTemplate]:
