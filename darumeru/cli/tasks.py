@@ -47,7 +47,7 @@ def list_tasks(
         print_tasks(language, as_json)
         return
     from darumeru.core.errors import UserError
-    from darumeru.tasks.registry import load_registry
+    from darumeru.tasks.registry import LEADERBOARD_GROUPS, load_registry
     from darumeru.tasks.suites import PREFIX
 
     if source != "darumeru":
@@ -69,7 +69,8 @@ def list_tasks(
     table = Table(box=None, pad_edge=False, header_style="bold")
     console = terminal()
     wide = console.width >= WIDE
-    shown = [spec.name if spec.leaderboard else f"{spec.name} *" for spec in specs]
+    whole = {name for name, spec in registry.specs.items() if spec.leaderboard and spec.group in LEADERBOARD_GROUPS}
+    shown = [spec.name if spec.name in whole else f"{spec.name} *" for spec in specs]
     # Names are for copying: a narrow terminal cuts other columns first.
     table.add_column("task", no_wrap=True, min_width=max(map(len, shown), default=4))
     for name in ("group", "method", "score", "what it asks")[: 4 if wide else 3]:
