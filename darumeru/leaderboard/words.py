@@ -151,7 +151,7 @@ _PAIRS: Mapping[str, tuple[str, str]] = {
     "absent": ("Not answered ({n}): {names}", "Без ответа ({n}): {names}"),
     "empty_answer": ("(empty)", "(пусто)"),
     "cluster": ("Cluster", "Кластер"),
-    "fingerprint": ("Fingerprint", "Отпечаток"),
+    "key": ("Key", "Ключ"),
     "seconds": ("Seconds", "Секунды"),
     "finish": ("Ended by", "Закончен по"),
     "no_samples": ("The run holds no answered samples.", "В запуске нет отвеченных примеров."),

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from darumeru.core.errors import UserError
-from darumeru.core.numbers import with_interval
+from darumeru.core.numbers import interval, number
 from darumeru.leaderboard.board import BoardOptions, build_board
 from darumeru.leaderboard.contenders import unique_names
-from darumeru.leaderboard.curve import TITLES, scores_of
+from darumeru.leaderboard.curve import TITLES, measures_of, scores_of
 from darumeru.leaderboard.table import Table
+from darumeru.metrics.measure import SCORE
+from darumeru.runs.results import Score
 from darumeru.runs.run import Run
 from darumeru.viewer.folder import FoundRun
 
@@ -18,13 +20,15 @@ from darumeru.viewer.folder import FoundRun
 @dataclass(frozen=True)
 class Line:
     """One run of the list. state: "finished", "running", "interrupted" or "broken_run"; reason: why it is broken.
-    score: its main number in words."""
+    score, measure, interval: its main number, what that is, and its 95 % interval."""
 
     id: str
     name: str
     state: str
     link: str = ""
     score: str = ""
+    measure: str = ""
+    interval: str = ""
     answered: int = 0
     expected: int = 0
     profile: str = ""
@@ -37,23 +41,21 @@ def line_of(found: FoundRun, run: Run, link: str) -> Line:
     results = run.results
     scores = scores_of(results)
     main = next((name for name in TITLES if name in scores), None)
-    said = f"{TITLES[main]} {with_interval(*_parts(run, main))}" if main else ""
+    best = scores.get(main or "", Score(None))
+    digits = measures_of(results).get(main or "", SCORE).digits
     return Line(
         id=found.id,
         name=run.name,
         state=str(run.manifest["status"]),
         link=link,
-        score=said,
+        score=number(best.value, digits) if main else "",
+        measure=TITLES.get(main or "", ""),
+        interval=interval(best.low, best.high, digits),
         answered=sum(task.n for task in results.tasks.values()),
         expected=sum(task.expected for task in results.tasks.values()),
         profile=str(run.manifest["profile"]),
         started=str(run.manifest["started"])[:16].replace("T", " "),
     )
-
-
-def _parts(run: Run, name: str) -> tuple[float | None, float | None, float | None]:
-    score = scores_of(run.results)[name]
-    return score.value, score.low, score.high
 
 
 def sets_of(runs: Sequence[Run]) -> list[list[Run]]:

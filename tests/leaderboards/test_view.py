@@ -154,6 +154,7 @@ def test_the_overview_has_board_runs_and_curves(shown: Page, viewer: Viewer) -> 
     names = shown.texts("#board tbody th.name bdi")
     assert names[0] == "model-b" and set(names) == {"model-a", "model-b", HOSTILE[1]}
     assert len(shown.texts(".boards a")) == 2
+    assert shown.texts(".runs .main .interval")[0].startswith("mean of the tasks, 0.")
     states = dict(zip(shown.texts(".runs th[scope=row] .interval"), shown.texts(".runs .badge"), strict=True))
     assert states["broken"] == "not readable" and states["a"] == "finished"
     assert states[f"deeper/{HOSTILE_FOLDER}"] == "finished" and "training/steps/step-00000100" not in states
@@ -193,6 +194,7 @@ def test_two_runs_are_compared_sample_by_sample(shown: Page, viewer: Viewer) -> 
     shown.wait("document.querySelector('#sample[open] #sample-name')?.textContent === arguments[0]",
                "darumeru/copies / cut")  # fmt: skip
     assert shown.texts("#sample pre")[:4] == ["Повтори.", "нет…", "да", "да"]
+    assert "undefined" not in shown.find("#sample").text
     assert "exact_copy_rate" in shown.texts("#sample dt")[0] and shown.texts("#sample dd")[0] == "A 0, B 1"
 
 

@@ -78,7 +78,7 @@ function drawSample(sample, data) {
       ? `A ${digits(data.other.metrics[name])}, B ${digits(value)}` : digits(value)])),
     make("h3", { text: say("facts") }), facts([
       [say("shots"), data.shots], [say("cluster"), data.cluster], [say("seconds"), data.seconds],
-      ...(data.answer.finish ? [[say("finish"), data.answer.finish]] : []), [say("fingerprint"), data.fingerprint],
+      ...(data.answer.finish ? [[say("finish"), data.answer.finish]] : []), [say("key"), data.key],
       ...Object.entries(data.answer.extra ?? {})]),
     make("details", {}, make("summary", { text: say("meta") }), pre(JSON.stringify(data.meta, null, 2))));
 }
