@@ -82,6 +82,19 @@ class _Lent:
         pass
 
 
+class _LaterRound(Silent):
+    """Tells of a round after the first only that it asks: all else was said before."""
+
+    def __init__(self, told: Progress) -> None:
+        self._told = told
+
+    def start(self, total: int, done: int) -> None:
+        self._told.start(total, done)
+
+    def advance(self, task: str) -> None:
+        self._told.advance(task)
+
+
 class _Rounds:
     """Asks battles round by round in one folder; every round is the run of the judge with more questions."""
 
@@ -107,7 +120,8 @@ class _Rounds:
         source = BattleSource(
             self.config.questions, self.contestants, self.pairings, self.rubric, self.probability
         )  # fmt: skip
-        session = Session.prepare(self.asked, self.subject, self.progress, [source])
+        progress = self.progress if self.run is None else _LaterRound(self.progress)
+        session = Session.prepare(self.asked, self.subject, progress, [source])
         output_folder(self.folder)
         self.run, failures = session.carry_out(self.folder, self.engine.load)
         self.failures = {**self.run.results.failed, **failures.tasks}

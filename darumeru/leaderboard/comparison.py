@@ -166,8 +166,8 @@ def compare(
     runs, found = (run_a, run_b), (run_statistics(run_a), run_statistics(run_b))
     compared: list[TaskDifference] = []
     draws: dict[str, FloatArray] = {}
-    skipped: dict[str, str] = {}
     names = _common(run_a, run_b, found, tasks)
+    skipped = {} if tasks else _unjudged(run_a, run_b)
     for name in names:
         reason = _otherwise(name, runs, found)
         pairs = _pairs(name, found, named=reason is None or allow_different)
@@ -211,6 +211,17 @@ def _common(a: Run, b: Run, found: tuple[RunStatistics, RunStatistics], tasks: S
         if name not in common:
             raise UserError(f"`{name}` is not scored in both runs", "--tasks", near=near_names(name, common))
     return [name for name in common if name in tasks] if tasks else common
+
+
+def _unjudged(a: Run, b: Run) -> dict[str, str]:
+    """Tasks that both runs asked and one of which waits for its judge -> which, and why."""
+    return {
+        name: f"{which}: {task.score.reason}"
+        for name in a.results.tasks
+        if name in b.results.tasks
+        for which, task in (("B", b.results.tasks[name]), ("A", a.results.tasks[name]))
+        if task.complete and task.score.value is None and task.score.reason
+    }
 
 
 def _otherwise(task: str, runs: tuple[Run, Run], found: tuple[RunStatistics, RunStatistics]) -> str | None:

@@ -60,8 +60,8 @@ def test_the_scores_are_what_the_judge_said(run: Path, judge: Judge, command: Co
     assert about["rates"]["unparsed"] == 0
     assert about["metrics"]["label_probability"]["value"] == pytest.approx(0.7)  # as the server says
     row = next(load_run(run).rows(TASK))
-    assert f"проверить: {row.answer.text}" in judge.asked[0] and "1) " in judge.asked[0]
-    assert row.meta["question"] in judge.asked[0]
+    (about_it,) = (one for one in judge.asked if f"Вопрос: {row.meta['question']}\n" in one)
+    assert f"проверить: {row.answer.text}\n" in about_it and f"1) {row.target[0]}\n" in about_it
     before = score(run).to_dict()
     assert command("score", run).code == 0 and command("judge", run, "--judge", judge.url).code == 0
     assert len(judge.asked) == RECORDS and score(run).to_dict() == before
@@ -237,3 +237,13 @@ def test_a_task_of_ones_own_is_judged(judge: Judge, tiny_model: Path, tmp_path: 
         file.write_text(yaml.safe_dump({**task, **changed}), encoding="utf-8")
         refused = command("tasks", "validate", file)
         assert refused.code == 2 and message in refused.err and "mine.yaml:" in refused.err, refused.err
+
+
+def test_a_comparison_says_what_waits_for_a_judge(answered: Path, run: Path, judge: Judge, command: Command) -> None:
+    assert command("judge", run, "--judge", judge.url).code == 0
+    said = command("compare", answered, run)
+    assert said.code == 0, said.err
+    text = " ".join(said.out.split())
+    assert f"{TASK}: left out, A: {RECORDS} answers are not judged yet" in text and "parus" in text
+    board = command("leaderboard", answered, run)
+    assert board.code == 2 and f"lacks {TASK}" in board.err
