@@ -43,7 +43,7 @@ def _heading(manifest: Mapping[str, Any]) -> str:
 
 def _footer(results: Results) -> str:
     manifest = results.manifest
-    parts = [f"data {_data(manifest['data'])}", f"engine {manifest['engine']['name']}", "greedy"]
+    parts = [f"data {_data(manifest['data'])}", f"engine {manifest['engine']['name']}", _decoding(manifest)]
     parts += [
         f"{language}: {number(values['symbols_per_token'], 2)} symbols/token, "
         f"{number(values['tokens_per_word'], 2)} tokens/word"
@@ -58,6 +58,13 @@ def _data(data: Mapping[str, Any]) -> str:
     """Where the records came from: what --data says, unless all tasks read files of their own."""
     own = [one["file"] for one in data["tasks"].values() if one.get("file")]
     return ", ".join(dict.fromkeys(own)) if own and len(own) == len(data["tasks"]) else str(data["source"])
+
+
+def _decoding(manifest: Mapping[str, Any]) -> str:
+    """ "greedy"; "sampled (temperature 0.3, 5 draws)" where all sampled tasks are so, else how many are."""
+    sampling = manifest.get("sampling") or {}
+    said = {f"temperature {one['temperature']:g}, {one['num_samples']} draws" for one in sampling.values()}
+    return "greedy" if not said else f"sampled ({said.pop() if len(said) == 1 else f'{len(sampling)} tasks'})"
 
 
 def _cells(score: Score, digits: int = 3) -> tuple[str, str]:

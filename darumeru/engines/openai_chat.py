@@ -9,7 +9,7 @@ from typing import Any
 
 from darumeru.core.answer import Answer
 from darumeru.engines.answers import choice_answer
-from darumeru.engines.openai_dialect import TOP, Probe, inner, logprob, text, unusable
+from darumeru.engines.openai_dialect import TOP, Probe, generation, inner, logprob, text, unusable
 from darumeru.engines.openai_server import RefusedError
 from darumeru.engines.request import LogLikelihood, MultipleChoice, Request
 
@@ -67,8 +67,7 @@ class ChatDialect:
             return self._chosen(request, kind)
         if isinstance(kind, LogLikelihood):
             raise RefusedError("continuations need --tokenizer")
-        stop = {"stop": list(kind.stop)} if kind.stop else {}
-        said = self._ask(request, max_tokens=kind.max_new_tokens, **stop)
+        said = self._ask(request, **generation(kind))
         return Answer(text=_content(said), finish_reason=said["finish_reason"])
 
     def _ask(self, request: Request, **body: Any) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from darumeru.core.answer import Answer
 from darumeru.core.errors import UserError
 from darumeru.engines.openai_server import RETRIED, RefusedError, Server
-from darumeru.engines.request import Request
+from darumeru.engines.request import Generate, Request
 
 # Counts of most probable tokens to try, the largest first.
 TOP = (128, 50, 20, 10, 5, 1)
@@ -35,9 +35,20 @@ class Dialect(Protocol):
         ...
 
 
+def generation(kind: Generate) -> dict[str, Any]:
+    """The fields of a request for a text; top_k, which not every server knows, only where it is asked for."""
+    fields: dict[str, Any] = {"max_tokens": kind.max_new_tokens}
+    if kind.stop:
+        fields["stop"] = list(kind.stop)
+    if kind.sampling:
+        fields |= {name: value for name, value in asdict(kind.sampling).items() if value or name != "top_k"}
+    return fields
+
+
 @dataclass(frozen=True)
 class Probe:
-    """Sends what is common to all requests of one dialect: model, path, greedy decoding, the user's own fields."""
+    """Sends what is common to all requests of one dialect: model, path, greedy decoding where nothing else is
+    said, the user's own fields."""
 
     server: Server
     path: str

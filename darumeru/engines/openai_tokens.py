@@ -11,7 +11,7 @@ from typing import Any
 from darumeru.core.answer import Answer
 from darumeru.core.errors import UserError
 from darumeru.engines.answers import GeneratedText, candidate_ids, choice_answer, continue_answer
-from darumeru.engines.openai_dialect import TOP, Probe, inner, logprob, text, unusable
+from darumeru.engines.openai_dialect import TOP, Probe, generation, inner, logprob, text, unusable
 from darumeru.engines.openai_server import RefusedError
 from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
 from darumeru.models.files import read_json
@@ -110,8 +110,7 @@ class TokenDialect:
     def _generated(self, request: Request, kind: Generate) -> Answer:
         if self.returns_ids:
             return self._generated_ids(request, kind)
-        stop = {"stop": list(kind.stop)} if kind.stop else {}
-        said = self.probe.ask(prompt=list(request.prompt), max_tokens=kind.max_new_tokens, **stop)
+        said = self.probe.ask(prompt=list(request.prompt), **generation(kind))
         words = text(said.get("text"), "text")
         # A half of a character is text for JSON and not for a tokenizer.
         whole = words.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -122,9 +121,9 @@ class TokenDialect:
         """Text decoded here, as in the local engines. Where the server stopped at a stop string that the decoded text
         does not hold (the prompt ended within a character), it is asked to go on."""
         ids: list[int] = []
-        stop = {"stop": list(kind.stop)} if kind.stop else {}
         while True:
-            body = {"max_tokens": kind.max_new_tokens - len(ids), "return_token_ids": True, **stop}
+            left = replace(kind, max_new_tokens=kind.max_new_tokens - len(ids))
+            body = {**generation(left), "return_token_ids": True}
             said = self.probe.ask(prompt=[*request.prompt, *ids], **body)
             more = _ids(said)
             if more is None:

@@ -22,13 +22,25 @@ class MultipleChoice:
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn: from the probabilities at `temperature` (above 0), of the `top_k` most probable tokens (0:
+    all) those that make up `top_p`, by a generator of this request's own that begins with `seed`."""
+
+    temperature: float
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Generate:
-    """Greedy generation. stop: strings at which the text ends (not included); EOS ends it always. keep: special tokens
-    that stay in the text (marks of thoughts); decoding drops all others."""
+    """Generation, greedy where there is no `sampling`. stop: strings at which the text ends (not included); EOS ends it
+    always. keep: special tokens that stay in the text (marks of thoughts); decoding drops all others."""
 
     max_new_tokens: int
     stop: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
+    sampling: Sampling | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from darumeru.engines.answers import GeneratedText
+from darumeru.engines.drawing import Drawer
 from darumeru.engines.request import Generate
 
 # Most float32 logits of continuations held at once (1 GiB).
@@ -57,14 +58,15 @@ class ForwardPasses:
         return output.logits[:, -keep:].float(), getattr(output, "past_key_values", None)
 
     def generate(self, prompts: Sequence[Sequence[int]], kinds: Sequence[Generate]) -> list[list[int] | None]:
-        """Greedy ids of each row, its end token included; a row ends at an end token, a stop string or its budget.
-        None for a row whose logits were NaN."""
+        """Ids of each row, its end token included, greedy or drawn by the row's own generator; a row ends at an end
+        token, a stop string or its budget. None for a row whose logits were NaN."""
         ids, mask = self._left_padded(prompts)
         rooms = [
             min(kind.max_new_tokens, self.max_model_len - len(prompt))
             for prompt, kind in zip(prompts, kinds, strict=True)
         ]
         made: list[list[int]] = [[] for _ in prompts]
+        drawers = {row: Drawer(kind.sampling) for row, kind in enumerate(kinds) if kind.sampling}
         broken: set[int] = set()
         going = set(range(len(prompts)))
         cache = None
@@ -74,6 +76,8 @@ class ForwardPasses:
             broken |= going & set(logits.isnan().any(-1).nonzero()[:, 0].tolist())
             going -= broken
             chosen = logits.argmax(-1)
+            for row in going & drawers.keys():
+                chosen[row] = drawers[row].draw(logits[row])
             for row in sorted(going):
                 made[row].append(int(chosen[row]))
                 if len(made[row]) >= rooms[row] or self._ended(made[row], kinds[row]):

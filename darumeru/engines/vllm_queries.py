@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from darumeru.core.answer import Answer
@@ -65,7 +65,8 @@ def _params(**settings: Any) -> Any:
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
-    return SamplingParams(temperature=0, output_kind=RequestOutputKind.FINAL_ONLY, skip_clone=True, **settings)
+    settings = {"temperature": 0, **settings}
+    return SamplingParams(output_kind=RequestOutputKind.FINAL_ONLY, skip_clone=True, **settings)
 
 
 def _gather_calls(prompt: tuple[int, ...], ids: Sequence[int]) -> list[Call]:
@@ -118,7 +119,7 @@ class ChoiceQuery:
 
 @dataclass
 class TextQuery:
-    """Greedy generation. vLLM looks for stop strings in text that it decodes piece by piece after the prompt; where
+    """Generation. vLLM looks for stop strings in text that it decodes piece by piece after the prompt; where
     the decoded answer holds none (the prompt ended within a character), the generation goes on."""
 
     index: int
@@ -132,7 +133,8 @@ class TextQuery:
 
     def calls(self) -> list[Call]:
         stop = list(self.kind.stop)
-        params = _params(max_tokens=self.most - len(self.ids), stop=stop, detokenize=bool(stop))
+        drawn = asdict(self.kind.sampling) if self.kind.sampling else {}
+        params = _params(max_tokens=self.most - len(self.ids), stop=stop, detokenize=bool(stop), **drawn)
         return [Call((*self.request.prompt, *self.ids), params, "text")]
 
     def take(self, call: Call, output: Any, nan: bool) -> Taken:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-SETTINGS = ("profile", "max_length", "num_fewshot_used", "limit", "subset_seed", "decoding")
+SETTINGS = ("profile", "max_length", "num_fewshot_used", "limit", "subset_seed")
 TEMPLATE = ("system_prompt", "thinking", "chat")
 
 
@@ -25,7 +25,20 @@ def differences(manifests: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         hashes = [one[task] for one in tasks if task in one]
         if any(one != hashes[0] for one in hashes):
             found.append(f"data of {task}: not the same records")
+    for task in sorted({name for one in tasks for name in one}):
+        drawn = [_sampling(manifest).get(task) for manifest, one in zip(manifests, tasks, strict=True) if task in one]
+        found += _differing(f"sampling of {task}", drawn)
     return tuple(found)
+
+
+def temperature(manifest: Mapping[str, Any], task: str) -> float:
+    """At which a task's answers were drawn; 0 for greedy ones."""
+    return float((_sampling(manifest).get(task) or {}).get("temperature", 0.0))
+
+
+def _sampling(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Task -> how its answers were drawn, for those that are not greedy."""
+    return manifest.get("sampling") or {}
 
 
 def _differing(name: str, values: Sequence[Any]) -> list[str]:

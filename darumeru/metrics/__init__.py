@@ -79,10 +79,12 @@ METRICS: Registry[SampleMetric] = Registry("darumeru.metrics", "metric", BUILTIN
 
 
 def metric(name: str) -> Metric:
-    """The metric of that name, complete; UserError with the nearest names when there is none."""
+    """The metric of that name, complete; "best@5:acc" and "majority:acc" are made of `acc`. UserError with the nearest
+    names when there is none."""
+    from darumeru.metrics.repeated import repeated_metric
     from darumeru.metrics.sample_mean import completed
 
-    return completed(METRICS.get(name))
+    return repeated_metric(name, metric) or completed(METRICS.get(name))
 
 
 def metric_names() -> tuple[str, ...]:

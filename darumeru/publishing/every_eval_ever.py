@@ -20,6 +20,7 @@ from darumeru.core.files import content_hash, file_hash, json_line, write_atomic
 from darumeru.core.row import SampleRow
 from darumeru.core.secrets import redacted
 from darumeru.leaderboard.data_sets import of_task
+from darumeru.leaderboard.manifests import temperature
 from darumeru.leaderboard.measures import metric_measure, score_label, score_names, task_measure
 from darumeru.leaderboard.report_samples import is_private, sample_score
 from darumeru.metrics.choice import chosen
@@ -117,7 +118,7 @@ def _results(run: Run, task: TaskScore) -> Iterator[dict[str, Any]]:
                 "metric_config": _metric(key, label, measure),
                 "score_details": _score(run, task, score),
                 "generation_config": {
-                    "generation_args": {"temperature": 0.0},
+                    "generation_args": {"temperature": temperature(run.results.manifest, task.name)},
                     "additional_details": {"num_fewshot": str(task.num_fewshot), "limited": str(task.limited)},
                 },
             }

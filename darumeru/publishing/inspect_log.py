@@ -18,6 +18,7 @@ from darumeru.core.files import content_hash, write_atomically
 from darumeru.core.row import SampleRow
 from darumeru.core.secrets import redacted
 from darumeru.leaderboard.data_sets import of_task
+from darumeru.leaderboard.manifests import temperature
 from darumeru.leaderboard.measures import score_label, score_names
 from darumeru.leaderboard.report_samples import is_private, sample_score
 from darumeru.metrics.choice import chosen
@@ -93,7 +94,7 @@ def _spec(run: Run, task: StoredTask, scored: TaskScore, rows: Sequence[SampleRo
         "dataset": dataset,
         "model": f"darumeru/{run.name}",
         "model_args": {"engine": manifest["engine"]["name"], "dtype": manifest["engine"].get("dtype")},
-        "model_generate_config": {"temperature": 0.0},
+        "model_generate_config": {"temperature": temperature(manifest, task.name)},
         "config": {"limit": manifest.get("limit"), "epochs": 1},
         "packages": {"darumeru": str(versions.get("darumeru", ""))},
         "metadata": {

@@ -89,6 +89,23 @@ class PromptConfig(Config):
     ] = None
     thinking: Annotated[bool, Option("Let a thinking model think in generation tasks.", ANSWERS, panel=PROMPTS)] = False
     thinking_tokens: Annotated[int, Option("Token budget of its thoughts.", ANSWERS, least=1, panel=PROMPTS)] = 2048
+    temperature: Annotated[
+        float | None,
+        Option("Draw generated answers at this temperature; 0 is greedy. Default: as the task says, else greedy.",
+               ANSWERS, least=0, most=10, panel=PROMPTS),
+    ] = None  # fmt: skip
+    top_p: Annotated[
+        float | None,
+        Option("Draw among the tokens that make up this probability.", ANSWERS, least=0.001, most=1, panel=PROMPTS),
+    ] = None
+    num_samples: Annotated[
+        int | None,
+        Option("Drawn answers of each question: their mean, the best and the most frequent of them.", ANSWERS,
+               least=1, most=1000, panel=PROMPTS),
+    ] = None  # fmt: skip
+    sampling_seed: Annotated[
+        int, Option("Of the draws; each draw of a question has its own.", ANSWERS, least=0, most=2**31, panel=PROMPTS)
+    ] = 0
     chat_template: Annotated[
         str | None,
         Option('A Jinja file instead of the model\'s own, or "none" for the plain format.', ANSWERS, material=True,

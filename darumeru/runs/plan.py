@@ -128,6 +128,7 @@ class Planner:
                 "leave the task out with --tasks, or use a model with a longer context",
             )
         wanted = self.shots(spec)
+        samples = self.requests.draws.drawn(spec, samples)
         try:
             planned, too_long = self._fit(spec, samples, room)
         except TaskRefused as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from darumeru.core.message import Message
 from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
@@ -13,6 +13,7 @@ from darumeru.prompts.builder import PromptBuilder
 from darumeru.prompts.choice_tokens import ENDING, RULES, Spelled
 from darumeru.runs.choice_tree import ChoiceTree
 from darumeru.runs.config import AskConfig
+from darumeru.runs.draws import Draws
 from darumeru.runs.planned import Solver
 from darumeru.runs.windows import Windows, window_requests
 from darumeru.tasks.formats.document import WINDOW
@@ -50,6 +51,7 @@ class RequestMaker:
         self.builder = builder
         self.profile = profile
         self.identity = identity
+        self.draws = Draws(config)
         self._spelled: dict[tuple[str, tuple[str, ...]], Spelled] = {}
 
     def new_tokens(self, spec: TaskSpec) -> int:
@@ -75,7 +77,12 @@ class RequestMaker:
         if spec.method == "multiple_choice":
             return self._choices([sample.choices or spec.choices for sample in samples], rendered, texts)
         kinds = [
-            Generate(self.new_tokens(spec), self._stops(spec, sample, messages), self.builder.thought_tokens)
+            Generate(
+                self.new_tokens(spec),
+                self._stops(spec, sample, messages),
+                self.builder.thought_tokens,
+                self.draws.sampling(spec, sample),
+            )
             for sample, messages in zip(samples, rendered, strict=True)
         ]
         prompts = self.builder.ids(texts)
@@ -151,6 +158,9 @@ class RequestMaker:
         """The request with the key of its answer in the store: a hash over everything that the answer depends on, its
         token ids or, where a server makes those, its messages."""
         kind = {"kind": type(request.kind).__name__, **request.kind.__dict__}
+        if isinstance(request.kind, Generate):
+            sampling = kind.pop("sampling")
+            kind |= {"sampling": asdict(sampling)} if sampling else {}
         asked = request.prompt or [[message.role, message.content] for message in request.messages]
         content = json.dumps([self.identity, asked, kind], ensure_ascii=False, separators=(",", ":"))
         return replace(request, key=hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32])

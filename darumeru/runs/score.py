@@ -14,6 +14,7 @@ import numpy as np
 from darumeru.core.files import content_hash, file_hash, to_json, write_atomically
 from darumeru.core.row import SampleRow
 from darumeru.metrics import metric as metric_named
+from darumeru.metrics.repeated import repeated_names
 from darumeru.metrics.statistic import FloatArray, Statistic, bootstrap
 from darumeru.metrics.verdicts import VERDICT
 from darumeru.runs.annotate import STILL_THINKING
@@ -71,6 +72,7 @@ def compute(
         texts += [(task.language, row.meta) for row in rows if "text_tokens" in row.meta]
         error = task.error or failures.get(task.name)
         names = [name for name in task.metrics if name not in _lacking(task, rows)] if rows else []
+        names += repeated_names([metric_named(name) for name in task.score if name in names], rows)
         statistics[task.name] = {name: metric_named(name).statistic(rows) for name in names}
         scored[task.name], spread[task.name] = score_task(task, rows, statistics[task.name], seed, resamples, error)
     foreign = _foreign(run, stored, failures, resamples)

@@ -17,9 +17,11 @@ from darumeru.core.options import Effect, declared, of_effect, plain
 from darumeru.core.secrets import redacted
 from darumeru.engines import free_arguments
 from darumeru.engines.protocol import Engine, EngineOptions
+from darumeru.engines.request import Generate
 from darumeru.runs.annotate import annotator, thought_counter
 from darumeru.runs.ask import Failures, Pending, pending_samples, stream
 from darumeru.runs.config import AskConfig
+from darumeru.runs.draws import Draws
 from darumeru.runs.manifest import MANIFEST, SessionLog, earlier_manifest
 from darumeru.runs.plan import Planner, TaskSource
 from darumeru.runs.planned import Plan
@@ -208,9 +210,23 @@ class Session:
             "subset_seed": config.subset_seed,
             "seed": config.seed,
             "resamples": config.resamples,
-            "decoding": "greedy",
+            "decoding": "sampled" if self._sampling() else "greedy",
+            "sampling": self._sampling(),
             "spec": self.spec.to_dict(),
             "spec_hash": self.spec.hash,
+        }
+
+    def _sampling(self) -> dict[str, Any]:
+        """Task -> how its answers are drawn, for tasks that are not greedy."""
+        draws = Draws(self.config)
+        return {
+            task.spec.name: {
+                **{name: value for name, value in asdict(kind.sampling).items() if name != "seed"},
+                "num_samples": draws.count(task.spec),
+            }
+            for task in self.plan.tasks
+            for kind in [task.samples[0].request.kind if task.samples else None]
+            if isinstance(kind, Generate) and kind.sampling
         }
 
     def _free(self) -> dict[str, Any]:

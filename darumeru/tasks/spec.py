@@ -110,6 +110,14 @@ class TaskSpec:
     thinking_tokens: Annotated[
         int | None, Option("Token budget of thoughts when the task needs another than the run's.", ANSWERS, least=1)
     ] = None
+    temperature: Annotated[
+        float | None, Option("Draw generated answers at this temperature; greedy without it.", ANSWERS, least=0)
+    ] = None
+    top_p: Annotated[
+        float | None, Option("Draw among the tokens that make up this probability.", ANSWERS, least=0.001, most=1)
+    ] = None
+    top_k: Annotated[int | None, Option("Draw among so many most probable tokens.", ANSWERS, least=1)] = None
+    num_samples: Annotated[int | None, Option("Drawn answers of each question.", ANSWERS, least=1, most=1000)] = None
     annotators: Annotated[
         tuple[str, ...], Option("What parses a raw answer before metrics read it, one after the other.", SCORES)
     ] = ()
@@ -153,9 +161,12 @@ class TaskSpec:
             if not values["source"][name]:
                 values["source"].pop(name)
         # What a task leaves to the run is no part of its definition.
-        later = {name for name in ("prompt_limit", "num_fewshot", "judge") if values[name] is None}
+        later = {name for name in _LEFT_TO_THE_RUN if values[name] is None}
         names = [one.name for one in declared(TaskSpec) if one.option.effect is effect and one.name not in later]
         return {name: values[name] for name in names}
+
+
+_LEFT_TO_THE_RUN = ("prompt_limit", "num_fewshot", "judge", "temperature", "top_p", "top_k", "num_samples")
 
 
 def parse_spec(file: YamlFile, profile: str) -> TaskSpec:
