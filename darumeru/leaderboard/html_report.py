@@ -112,8 +112,9 @@ def _by_group(results: Results) -> list[tuple[str, Score, list[TaskScore]]]:
 
 def _rates(results: Results) -> list[str]:
     """The shares that are shown of each task; thoughts that were cut off only where there are any."""
-    thought = any(task.rates.get("still_thinking") for task in results.tasks.values())
-    return ["unparsed", "empty", *(["still_thinking"] if thought else []), "truncated", "too_long"]
+    tasks = results.tasks.values()
+    thoughts = [name for name in ("still_thinking", "thoughts_cut") if any(task.rates.get(name) for task in tasks)]
+    return ["unparsed", "empty", *thoughts, "truncated", "too_long"]
 
 
 def _bars(results: Results) -> str:

@@ -81,6 +81,7 @@ _PAIRS: Mapping[str, tuple[str, str]] = {
     "rate_empty": ("Empty", "Пустых"),
     "rate_truncated": ("Truncated", "Обрезано"),
     "rate_still_thinking": ("Still thinking", "Не додумано"),
+    "rate_thoughts_cut": ("Thoughts cut", "Мысли обрезаны"),
     "rate_too_long": ("Too long", "Не влезло"),
     "shots": ("Shots", "Примеров в запросе"),
     "metrics": ("Metrics", "Метрики"),

@@ -205,6 +205,7 @@ def _task_score(
             "empty": sum(row.answer.text is not None and not row.answer.text.strip() for row in rows)
             / max(len(rows), 1),
             "still_thinking": sum(STILL_THINKING in row.notes for row in rows) / max(len(rows), 1),
+            "thoughts_cut": 0.0,
             "truncated": sum(row.answer.finish_reason == "length" for row in rows) / max(len(rows), 1),
             "too_long": len(too_long) / max(expected, 1),
         },

@@ -10,7 +10,7 @@ from darumeru.core.answer import Answer
 from darumeru.core.registry import Registry
 from darumeru.prompts.thoughts import answer_of
 
-STILL_THINKING = "still_thinking"
+STILL_THINKING, THOUGHTS_CUT = "still_thinking", "thoughts_cut"
 THOUGHT_TOKENS, ANSWER_TOKENS = "thought_tokens", "answer_tokens"
 
 
@@ -75,7 +75,8 @@ def without_thoughts(prompt: str, found: Annotation) -> Annotation:
     if any(stop in text for stop in found.stop):
         text = text.lstrip("\n")
         text = text[: min((text.find(stop) for stop in found.stop if stop in text), default=len(text))]
-    return replace(found, answer=replace(answer, text=text, tokens=tokens))
+    notes = (*found.notes, THOUGHTS_CUT) if answer.extra.get(THOUGHTS_CUT) else found.notes
+    return replace(found, answer=replace(answer, text=text, tokens=tokens), notes=notes)
 
 
 def thought_counter(decode: Callable[[Sequence[int]], str]) -> Callable[[Answer], Answer]:

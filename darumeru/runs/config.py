@@ -100,7 +100,7 @@ class PromptConfig(Config):
     ] = None
     num_samples: Annotated[
         int | None,
-        Option("Drawn answers of each question: their mean, the best and the most frequent of them.", ANSWERS,
+        Option("Drawn answers of each question: their mean, the best and the most frequent of them.", SCORES,
                least=1, most=1000, panel=PROMPTS),
     ] = None  # fmt: skip
     sampling_seed: Annotated[

@@ -15,6 +15,7 @@ from darumeru.runs.choice_tree import ChoiceTree
 from darumeru.runs.config import AskConfig
 from darumeru.runs.draws import Draws
 from darumeru.runs.planned import Solver
+from darumeru.runs.thought_budget import LEAST, ThoughtBudget
 from darumeru.runs.windows import Windows, window_requests
 from darumeru.tasks.formats.document import WINDOW
 from darumeru.tasks.profiles import Profile
@@ -56,8 +57,11 @@ class RequestMaker:
 
     def new_tokens(self, spec: TaskSpec) -> int:
         """Tokens that an answer may have."""
-        thoughts = spec.thinking_tokens or self.config.thinking_tokens
-        return spec.max_new_tokens + (thoughts if self._thinks(spec) else 0)
+        return spec.max_new_tokens + (self._thoughts(spec) if self._thinks(spec) else 0)
+
+    def _thoughts(self, spec: TaskSpec) -> int:
+        """Tokens that thoughts may have."""
+        return max(spec.thinking_tokens or self.config.thinking_tokens, LEAST)
 
     def _thinks(self, spec: TaskSpec) -> bool:
         return self.config.thinking and self.builder.is_chat and spec.method == "generate"
@@ -86,8 +90,10 @@ class RequestMaker:
             for sample, messages in zip(samples, rendered, strict=True)
         ]
         prompts = self.builder.ids(texts)
+        budget = ThoughtBudget(self._thoughts(spec), spec.max_new_tokens, self.builder, self.keyed)
+        solver = budget if self._thinks(spec) and self.builder.tokenizer is not None else None
         return [
-            Asked((self.keyed(Request(tuple(prompt), kind, text, messages)),))
+            Asked((self.keyed(Request(tuple(prompt), kind, text, messages)),), solver)
             for prompt, kind, text, messages in zip(prompts, kinds, texts, rendered, strict=True)
         ]
 

@@ -17,7 +17,7 @@ from darumeru.metrics import metric as metric_named
 from darumeru.metrics.repeated import repeated_names
 from darumeru.metrics.statistic import FloatArray, Statistic, bootstrap
 from darumeru.metrics.verdicts import VERDICT
-from darumeru.runs.annotate import STILL_THINKING
+from darumeru.runs.annotate import STILL_THINKING, THOUGHTS_CUT
 from darumeru.runs.join import joined_rows
 from darumeru.runs.results import Results, Score, TaskScore
 from darumeru.runs.sources import SourceScores, scorer
@@ -179,6 +179,7 @@ def _rates(task: StoredTask, rows: Sequence[SampleRow]) -> dict[str, float]:
         "unparsed": sum(metric.unparsed(row) for row in rows) / n,
         "empty": sum(_is_empty(row) for row in rows) / n,
         "still_thinking": sum(STILL_THINKING in row.notes for row in rows) / n,
+        "thoughts_cut": sum(THOUGHTS_CUT in row.notes for row in rows) / n,
         "truncated": sum(row.answer.finish_reason == "length" for row in rows) / n,
         "too_long": len(task.too_long) / max(task.expected, 1),
     }

@@ -74,7 +74,7 @@ class TaskRegistry:
         chosen: dict[str, TaskSpec] = {}
         for pattern in patterns:
             if suite := self.suites.get(pattern.removeprefix(PREFIX)) if pattern.startswith(PREFIX) else None:
-                chosen |= {spec.name: spec for spec in suite.specs(self.specs)}
+                chosen |= {spec.name: spec for spec in suite.specs(self.specs, self.profile)}
                 continue
             names = self._matching(pattern)
             if not names:

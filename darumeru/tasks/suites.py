@@ -18,6 +18,9 @@ from darumeru.tasks.spec import TaskSpec
 
 PREFIX = "suite:"
 FOLDER = "suites"
+# The profile in which a suite's answers are drawn as its authors draw them, and the fields that say how.
+DRAWN = "llmtf-head"
+SAMPLING = ("temperature", "top_p", "top_k", "num_samples")
 Category = Literal["Knowledge", "Skills", "RAG", "IFEval", "Long"]
 CATEGORIES: tuple[str, ...] = get_args(Category)
 
@@ -32,17 +35,23 @@ class Part:
     num_fewshot: Annotated[int | None, Option("As in a task.", Effect.ANSWERS, least=0)] = None
     prompt_limit: Annotated[int | None, Option("As in a task.", Effect.ANSWERS, least=16)] = None
     most_records: Annotated[int | None, Option("As in a task.", Effect.SCORES, least=1)] = None
+    temperature: Annotated[float | None, Option("As in a task.", Effect.ANSWERS, least=0)] = None
+    top_p: Annotated[float | None, Option("As in a task.", Effect.ANSWERS, least=0.001, most=1)] = None
+    top_k: Annotated[int | None, Option("As in a task.", Effect.ANSWERS, least=1)] = None
+    num_samples: Annotated[int | None, Option("As in a task.", Effect.ANSWERS, least=1)] = None
     suffix: str | None = None
     differs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """What a suite says of itself. differs: sentences on where it departs from the published configuration."""
+    """What a suite says of itself. differs: sentences on where it departs from the published configuration. greedy: the
+    one that is said where the parts' sampling does not count."""
 
     name: str
     description: str
     differs: tuple[str, ...] = ()
+    greedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,18 +61,21 @@ class Suite:
     head: Head
     parts: tuple[Part, ...]
 
-    def specs(self, known: Mapping[str, TaskSpec]) -> Iterator[TaskSpec]:
-        """The tasks with the suite's settings, named so that two settings of a task are two tasks."""
+    def specs(self, known: Mapping[str, TaskSpec], profile: str) -> Iterator[TaskSpec]:
+        """The tasks with the suite's settings, named so that two settings of a task are two tasks. Answers are drawn
+        as the parts say in the profile DRAWN, greedy in all others."""
+        greedy = profile != DRAWN
+        differs = (*self.head.differs, self.head.greedy) if greedy and self.head.greedy else self.head.differs
         for part in self.parts:
             for name in part.tasks:
                 if name not in known:
                     what = f"suite `{self.head.name}` names the task `{name}`, which is not known"
                     raise UserError(what, near=near_names(name, known))
-                yield _with(known[name], part, self.head.differs)
+                yield _with(known[name], part, differs, () if greedy else SAMPLING)
 
 
-def _with(spec: TaskSpec, part: Part, differs: Sequence[str]) -> TaskSpec:
-    given = {name: getattr(part, name) for name in ("num_fewshot", "prompt_limit", "most_records")}
+def _with(spec: TaskSpec, part: Part, differs: Sequence[str], sampling: Sequence[str]) -> TaskSpec:
+    given = {name: getattr(part, name) for name in ("num_fewshot", "prompt_limit", "most_records", *sampling)}
     settings = {name: value for name, value in given.items() if value is not None}
     name = f"{spec.name}_{part.suffix}" if part.suffix else spec.name
     # Two settings of a task must not pass for one of the 17 of Micro-Avg, which have the run's own settings.

@@ -25,11 +25,20 @@ FIELD = [spec for spec in load_registry().specs.values() if spec.group.startswit
 
 @pytest.mark.parametrize(("suite", "column"), [("balanced", "balanced"), ("instruct", "instruct")])
 def test_a_suite_is_the_authors_configuration(suite: str, column: str) -> None:
-    """Shots, prompt limits, budgets and numbers of records of benchmarks.csv, as a multiset."""
+    """Shots, prompt limits, budgets, numbers of records and sampling of benchmarks.csv, as a multiset."""
     with shared("field", "benchmarks.csv").open(encoding="utf-8") as lines:
         rows = [row for row in csv.DictReader(lines) if row[column] == "yes"]
     right = sorted(
-        (row["num_fewshot"], row["prompt_limit"], row["max_samples"] or "all", row["max_new_tokens"], row["method"])
+        (
+            *(
+                row["num_fewshot"],
+                row["prompt_limit"],
+                row["max_samples"] or "all",
+                row["max_new_tokens"],
+                row["method"],
+            ),
+            *(float(row["temperature"]), int(row["num_samples_per_prompt"])),
+        )
         for row in rows
     )
     specs = load_registry("llmtf-head").select([f"suite:{suite}"])
@@ -40,11 +49,15 @@ def test_a_suite_is_the_authors_configuration(suite: str, column: str) -> None:
             str(spec.most_records or "all"),
             str(spec.max_new_tokens),
             spec.method,
+            spec.temperature or 0.0,
+            spec.num_samples or 1,
         )
         for spec in specs
     )
     assert mine == right and len({spec.name for spec in specs}) == len(specs)
     assert not any(spec.leaderboard for spec in specs)
+    greedy = load_registry().select([f"suite:{suite}"])
+    assert not any(spec.temperature for spec in greedy) and all("greedily" in spec.differs[-1] for spec in greedy)
 
 
 def test_a_suites_categories_are_the_authors() -> None:
@@ -83,7 +96,7 @@ def test_a_suite_that_is_wrong_is_named(tmp_path: Path) -> None:
         "name: mine\ndescription: d\nparts:\n- {tasks: [darumeru/parsu], category: Long}\n"
     )
     with pytest.raises(UserError, match="`darumeru/parsu`, which is not known; did you mean darumeru/parus"):
-        list(read_suites(tmp_path)["mine"].specs(load_registry().specs))
+        list(read_suites(tmp_path)["mine"].specs(load_registry().specs, "darumeru"))
 
 
 @pytest.mark.parametrize("task", FIELD, ids=lambda task: task.name)
