@@ -14,7 +14,7 @@ import argparse
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -113,6 +113,11 @@ def verdict(differences: Sequence[Difference], better: int) -> str:
     return "cannot tell"
 
 
+def _shifted(one: Difference, by: float) -> Difference:
+    low, high = (None if bound is None else bound + by for bound in (one.low, one.high))
+    return replace(one, difference=one.difference + by, low=low, high=high)
+
+
 def shown(differences: Sequence[Difference]) -> str:
     """Each seed's difference with its interval."""
     return "; ".join(
@@ -184,12 +189,11 @@ def claims(study: Study) -> list[list[str]]:
     for scheme in SCHEMES:
         claim(f"kept: LEP ({scheme}, conversion) copies English better than the foundation",
               ["lep", scheme, "conversion"], ["base"], COPIES["en"], 1)  # fmt: skip
-        kept = [mine.copied("en") / max(theirs.copied("en"), 1e-9)
-                for mine, theirs in study.pairs(["lep", scheme, "conversion"], ["target"])]  # fmt: skip
-        if kept:
-            said = "agrees" if min(kept) >= KEPT else "does not agree" if max(kept) < KEPT else "cannot tell"
-            numbers = ", ".join(f"{share:.3f}" for share in kept)
-            rows.append([f"kept: {KEPT} of the target's English copying ({scheme}, conversion)", numbers, said])
+        if lost := study.differences(["lep", scheme, "conversion"], ["target"], COPIES["en"]):
+            rows.append([
+                f"kept: at least {KEPT} of the target's English copying ({scheme}, conversion)", shown(lost),
+                verdict([_shifted(one, (1 - KEPT) * one.a) for one in lost], 1),
+            ])  # fmt: skip
     for scheme in SCHEMES:
         for language, task in TEXTS.items():
             for method in ("conversion", "overlap"):
