@@ -38,15 +38,15 @@ class Model:
     seed: int | None
     run: Run
 
-    def bits(self, language: str) -> float:
+    def bits(self, language: str) -> float | None:
         """Bits per byte of held-out text."""
         return self._score(TEXTS[language], "bits_per_byte")
 
-    def copied(self, language: str) -> float:
+    def copied(self, language: str) -> float | None:
         """Share of characters copied."""
         return self._score(COPIES[language], "copied_share")
 
-    def exact(self, language: str) -> float:
+    def exact(self, language: str) -> float | None:
         """Share of sentences copied exactly."""
         return self._score(COPIES[language], "exact_copy_rate")
 
@@ -54,10 +54,10 @@ class Model:
         """Characters a token of the held-out texts and sentences."""
         return float(self.run.results.token_efficiency[language]["symbols_per_token"])
 
-    def _score(self, task: str, metric: str) -> float:
-        value = self.run.results.tasks[task].metrics[metric].value
-        assert value is not None
-        return value
+    def _score(self, task: str, metric: str) -> float | None:
+        """None where the task was refused: bits per byte of a text that the vocabulary does not spell as it stands."""
+        scored = self.run.results.tasks.get(task)
+        return scored.metrics[metric].value if scored and metric in scored.metrics else None
 
 
 class Study:
@@ -68,7 +68,7 @@ class Study:
         for output in outputs:
             board = json.loads((output / "board.json").read_text(encoding="utf-8"))
             for line in board["candidates"]:
-                if line["run"] and line["value"] is not None:
+                if line["run"]:
                     self._add(line["label"], load_run(output / line["run"]))
 
     def _add(self, label: str, run: Run) -> None:
@@ -93,12 +93,17 @@ class Study:
 
     def differences(self, one: Sequence[str], other: Sequence[str], task: str) -> list[Difference]:
         """`one` minus `other` in each seed that has both."""
-        return [_difference(mine.run.path, theirs.run.path, task) for mine, theirs in self.pairs(one, other)]
+        pairs = self.pairs(one, other)
+        found = [_difference(mine.run.path, theirs.run.path, task) for mine, theirs in pairs]
+        return [difference for difference in found if difference is not None]
 
 
 @cache
-def _difference(one: Path, other: Path, task: str) -> Difference:
-    return compare(load_run(other), load_run(one), [task], resamples=2000, allow_different=True).tasks[0]
+def _difference(one: Path, other: Path, task: str) -> Difference | None:
+    runs = load_run(other), load_run(one)
+    if any(task not in run.results.tasks or run.results.tasks[task].score.value is None for run in runs):
+        return None
+    return compare(*runs, [task], resamples=2000, allow_different=True).tasks[0]
 
 
 def verdict(differences: Sequence[Difference], better: int) -> str:
@@ -126,9 +131,9 @@ def shown(differences: Sequence[Difference]) -> str:
     )
 
 
-def cell(models: Sequence[Model], value: Callable[[Model], float], digits: int = 3) -> str:
+def cell(models: Sequence[Model], value: Callable[[Model], float | None], digits: int = 3) -> str:
     """Mean over seeds and their range; a dash where there is none."""
-    numbers = [value(model) for model in models]
+    numbers = [number for model in models if (number := value(model)) is not None]
     if not numbers:
         return "-"
     text = f"{sum(numbers) / len(numbers):.{digits}f}"
@@ -141,7 +146,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
-COLUMNS: tuple[tuple[str, Callable[[Model], float]], ...] = (
+COLUMNS: tuple[tuple[str, Callable[[Model], float | None]], ...] = (
     ("bits/byte Russian", lambda model: model.bits("ru")),
     ("bits/byte English", lambda model: model.bits("en")),
     ("copied Russian", lambda model: model.copied("ru")),
@@ -200,8 +205,9 @@ def claims(study: Study) -> list[list[str]]:
                 claim(f"method: {method} below swap, bits per byte {language} ({scheme})",
                       ["lep", scheme, method], ["lep", scheme, "swap"], task, -1)  # fmt: skip
     for scheme in SCHEMES[1:]:
-        claim(f"vocabulary: donor of extend below {scheme}, bits per byte ru",
-              ["donor", "extend"], ["donor", scheme], TEXTS["ru"], -1)  # fmt: skip
+        for language, task in TEXTS.items():
+            text = f"vocabulary: donor of extend below {scheme}, bits per byte {language}"
+            claim(text, ["donor", "extend"], ["donor", scheme], task, -1)
     for language, task in TEXTS.items():
         claim(f"LEP (extend, conversion) below the direct control, bits per byte {language}",
               ["lep", "extend", "conversion"], ["direct", "extend"], task, -1)  # fmt: skip
@@ -223,9 +229,10 @@ def _calibration(study: Study) -> list[list[str]]:
         for language in ("ru", "en"):
             found = []
             for model in study.of(node):
-                best = min((one for one in study.models.values() if one.parts[0] == "lep" and one.seed == model.seed),
-                           key=lambda one: one.bits("ru"))  # fmt: skip
-                found.append(_difference(model.run.path, best.run.path, COPIES[language]))
+                moved = [one for one in study.models.values() if one.parts[0] == "lep" and one.seed == model.seed]
+                scored = [(bits, one) for one in moved if (bits := one.bits("ru")) is not None]
+                best = min(scored, key=lambda pair: pair[0])[1]
+                found += [one for one in [_difference(model.run.path, best.run.path, COPIES[language])] if one]
             if found:
                 text = f"calibration: {node.replace('_', '-')} copies {language} better than before"
                 rows.append([text, shown(found), verdict(found, 1)])
