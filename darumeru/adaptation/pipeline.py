@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from darumeru.adaptation.board_line import board_line
 from darumeru.adaptation.identity import step_key
@@ -25,6 +27,9 @@ from darumeru.core.files import write_atomically
 from darumeru.leaderboard.candidates import CandidateBoard, write_board
 from darumeru.models.fingerprints import fingerprint
 from darumeru.runs.progress import Progress
+
+if TYPE_CHECKING:
+    from darumeru.adaptation.on_cluster import ClusterSteps
 
 
 class Reporter(Progress, Protocol):
@@ -52,13 +57,40 @@ class StepRun:
     label: str
 
 
+STARTS = 3
+"""How often a step is begun whose nodes are lost."""
+
+
+def told_one_at_a_time(reporter: Reporter) -> Any:
+    """A reporter for several threads."""
+    lock = threading.RLock()
+
+    class Told:
+        def __getattr__(self, name: str) -> Any:
+            def tell(*words: Any) -> None:
+                with lock:
+                    getattr(reporter, name)(*words)
+
+            return tell
+
+    return Told()
+
+
 class Pipeline:
     """Carries out a recipe in a folder; made again on the same folder it goes on."""
 
-    def __init__(self, recipe: Recipe, output: Path, reporter: Reporter) -> None:
+    def __init__(
+        self, recipe: Recipe, output: Path, reporter: Reporter, cluster: str | None = None, workers: int = 1
+    ) -> None:
+        """cluster: of Ray, where steps and scorings go that do not wait for each other; default: as the recipe's
+        `score` says. workers: processes of a training step there."""
+        recipe = replace(recipe, score=replace(recipe.score, cluster=cluster or recipe.score.cluster))
+        self.cluster, self.workers = recipe.score.cluster, workers
+        self.steps: ClusterSteps | None = None
+        self._lock = threading.RLock()
         self.recipe = recipe
         self.output = output
-        self.reporter = reporter
+        self.reporter = reporter = told_one_at_a_time(reporter) if self.cluster else reporter
         self.variants = expand(recipe)
         self.scorer = Scorer(output, recipe.score, reporter)
         self.board = CandidateBoard(recipe.name)
@@ -79,16 +111,51 @@ class Pipeline:
             try:
                 if is_first():
                     write_atomically(self.output / "recipe.yaml", self.recipe.file.text())
+                if self.cluster:
+                    self._all_at_once(self.cluster)
+                    return self.board
                 for name in self._used_models():
                     self._score_given(name)
                 for number, variant in enumerate(self.variants, 1):
-                    self.reporter.begin(variant.name, number, len(self.variants))
-                    self._do(variant)
+                    self._begin(variant, number)
                 self._race_the_rest()
             finally:
                 self.scorer.close()
             on_first(lambda: write_board(self.board, self.output))
         return self.board
+
+    def _begin(self, variant: Variant, number: int) -> None:
+        self.reporter.begin(variant.name, number, len(self.variants))
+        self._do(variant)
+
+    def _all_at_once(self, address: str) -> None:
+        """Every variant as soon as those are done that it takes models from; Ray finds room for them. The first error
+        is raised when the others have ended."""
+        from darumeru.adaptation.on_cluster import ClusterSteps
+
+        self.steps = ClusterSteps(address, self.workers, self.output)
+        threads = ThreadPoolExecutor(len(self.variants) + len(self.recipe.models))
+        try:
+            given = [threads.submit(self._score_given, name) for name in self._used_models()]
+            futures: dict[str, Future[None]] = {}
+            for number, variant in enumerate(self.variants, 1):
+                refs = [ref for ref in (variant.source, *variant.inputs.values()) if ref]
+                needs = [*given, *(futures[name] for ref in refs for name in ref.variants)]
+                futures[variant.name] = threads.submit(self._after, needs, variant, number)
+            wait([*given, *futures.values()])
+            for future in [*given, *futures.values()]:
+                future.result()
+            self._race_the_rest()
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+            self.steps.close()
+            if self.board.lines:
+                write_board(self.board, self.output)
+
+    def _after(self, needs: list[Future[None]], variant: Variant, number: int) -> None:
+        for one in needs:
+            one.result()
+        self._begin(variant, number)
 
     def _used_models(self) -> list[str]:
         refs = [ref for one in self.variants for ref in (one.source, *one.inputs.values()) if ref]
@@ -225,8 +292,7 @@ class Pipeline:
                 self.handed[variant.name] += made
                 continue
             if variant.node.score and variant.node.name not in self.recipe.racing:
-                for one in made:
-                    self.scorer.learn(one, on_first(partial(self._score, one)))
+                self._score_all(made)
             else:
                 for one in made:
                     self._note(one, self.scorer.known(one) if variant.node.score else None)
@@ -234,6 +300,14 @@ class Pipeline:
             made = self._prune(job, made, handed)
             self.made[variant.name] += made
             self.handed[variant.name] += handed
+
+    def _score_all(self, made: list[Made]) -> None:
+        if self.cluster and made:
+            with ThreadPoolExecutor(len(made)) as threads:
+                list(threads.map(self._score, made))
+            return
+        for one in made:
+            self.scorer.learn(one, on_first(partial(self._score, one)))
 
     def _is_done(self, job: StepRun) -> bool:
         if job.folder.lost():
@@ -262,7 +336,7 @@ class Pipeline:
         began = time.monotonic()
         parent = replace(job.parent.candidate, label=job.parent.label) if job.parent else Candidate(Path(), "nothing")
         try:
-            for candidate in step.run(context, parent):
+            for candidate in self._yielded(job, step, context, parent):
                 if is_first():
                     job.folder.add(candidate)
                     if job.variant.node.score == "during":
@@ -273,6 +347,23 @@ class Pipeline:
             raise UserError(what, where, error.mend, error.near) from error
         if is_first():
             self._finish(job, time.monotonic() - began)
+
+    def _yielded(self, job: StepRun, step: Any, context: StepContext, parent: Candidate) -> Iterator[Candidate]:
+        """What the step yields, here or on the cluster; a step that lost its node is begun again there."""
+        if self.steps is None:
+            yield from step.run(context, parent)
+            return
+        from darumeru.adaptation.on_cluster import NodeLost
+
+        for left in reversed(range(STARTS)):
+            try:
+                yield from self.steps.run(step, context, parent, self.reporter.say)
+                return
+            except NodeLost as lost:
+                if not left:
+                    raise RunFailed(f"step `{job.label}` lost its node {STARTS} times: {lost}") from lost
+                self.reporter.end(f"{job.label} lost its node and is begun again: {lost}")
+                job.folder.open(resumable=bool(getattr(job.variant.step, "resumable", False)))
 
     def _finish(self, job: StepRun, seconds: float) -> None:
         count = len(job.folder.candidates())
@@ -323,8 +414,9 @@ class Pipeline:
         return known
 
     def _note(self, made: Made, scored: Scored | None) -> None:
-        if self.board.put(board_line(made, scored, self.output, self._raced.get(made.id, ""))) and is_first():
-            write_board(self.board, self.output)
+        with self._lock:
+            if self.board.put(board_line(made, scored, self.output, self._raced.get(made.id, ""))) and is_first():
+                write_board(self.board, self.output)
 
     def _select(self, job: StepRun, made: list[Made]) -> list[Made]:
         select = job.variant.node.select

@@ -16,6 +16,8 @@ from darumeru.core.files import content_hash
 from darumeru.core.options import Effect, declared, plain
 from darumeru.metrics.measure import SCORE, Measure
 from darumeru.models.fingerprints import fingerprint
+from darumeru.runs.apart import Apart, one_of_many
+from darumeru.runs.config import RunConfig
 from darumeru.runs.progress import Progress, Silent
 from darumeru.runs.results import Score
 
@@ -57,6 +59,7 @@ class Scorer:
         self.key = _key(settings)
         self._tried: dict[str, Scored] = {}
         self._kept: Any = None
+        self._apart = Apart()
 
     def folder(self, made: Made) -> Path:
         """The run folder of a candidate under these settings."""
@@ -101,7 +104,8 @@ class Scorer:
             with _random_state_kept():
                 scored = self._run(made, folder, progress, options)
         except Exception as error:  # whatever an engine raises for one model must not stop the others
-            self.close()
+            if not self.settings.cluster:
+                self.close()
             what = error.line() if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             scored = Scored(folder, failed=" ".join(what.split())[:500])
         self._tried[made.id] = scored
@@ -112,28 +116,39 @@ class Scorer:
         self._tried[made.id] = scored
 
     def close(self) -> None:
-        """End the engine."""
+        """End the engine, and the scorings that are under way."""
+        self._apart.close()
+        self._apart = Apart()
         if self._kept is not None:
             self._kept.close()
             self._kept = None
 
     def _run(self, made: Made, folder: Path, progress: Progress, more: Mapping[str, Any]) -> Scored:
         from darumeru.runs import evaluate
-        from darumeru.runs.config import RunConfig
+        from darumeru.runs.run import load_run
         from darumeru.training.kept_engine import KeptEngine
 
         settings = self.settings
+        if settings.cluster:
+            outcome = self._apart.run(one_of_many(self._config(made, folder, more)), progress)
+            if outcome.error:
+                return Scored(folder, failed=" ".join(outcome.error.split())[:500])
+            return self._scored(folder, load_run(folder).results)
         if self._kept is None:
             self._kept = KeptEngine()
-        options = {one.name: getattr(settings, one.name) for one in declared(ScoreConfig) if one.name not in SELECTING}
-        config = RunConfig(model=str(made.path), output=str(folder), name=made.label, **{**options, **more})
-        run, failures = evaluate.run(config, progress, self._kept.load)
+        run, failures = evaluate.run(self._config(made, folder, more), progress, self._kept.load)
         if settings.engine != "vllm":
             self.close()
         if failures.tasks:
             reasons = "; ".join(f"{task}: {reason}" for task, reason in failures.tasks.items())
             return Scored(folder, failed=" ".join(reasons.split())[:500])
         return self._scored(folder, run.results)
+
+    def _config(self, made: Made, folder: Path, more: Mapping[str, Any]) -> RunConfig:
+        options = {
+            one.name: getattr(self.settings, one.name) for one in declared(ScoreConfig) if one.name not in SELECTING
+        }
+        return RunConfig(model=str(made.path), output=str(folder), name=made.label, **{**options, **more})
 
     def _scored(self, folder: Path, results: Any) -> Scored:
         from darumeru.leaderboard.curve import MEAN, MICRO_AVG, measures_of, scores_of

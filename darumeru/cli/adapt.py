@@ -43,6 +43,11 @@ def adapt(
         bool, typer.Option("--dry-run", help="Only print the plan: sizes, times, what is done.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the board (or the plan) as JSON.")] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help='Steps and scorings on a Ray cluster: HOST:6379, or "auto" on one of its nodes.'),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of a training step on the cluster, a GPU each.")] = 1,
 ) -> None:
     """Adapt models step by step: vocabulary, continued pre-training, LEP, calibration; every model is scored.
 
@@ -57,7 +62,7 @@ def adapt(
     loaded = load_recipe(shipped(recipe), _overrides(settings or []), race)
     folder = (output or Path("adapted") / recipe.stem).expanduser()
     progress = AdaptProgress(quiet=not is_first())
-    pipeline = Pipeline(loaded, folder, progress)
+    pipeline = Pipeline(loaded, folder, progress, cluster, workers)
     if dry_run:
         _show_plan(pipeline, as_json)
         return

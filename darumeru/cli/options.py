@@ -7,11 +7,12 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from darumeru.core.errors import UserError
+from darumeru.core.errors import UserError, near_names
 from darumeru.core.options import Declared, WrongValue, declared
 
 C = TypeVar("C")
@@ -19,9 +20,12 @@ C = TypeVar("C")
 FILES = "Files"
 
 
-def command(app: typer.Typer, name: str, config: type[C], work: Callable[..., None], help: str) -> None:
+def command(
+    app: typer.Typer, name: str, config: type[C], work: Callable[..., None], help: str, many: Many | None = None
+) -> None:
     """Add a verb that makes a value of a config class and gives it to `work`, which may take more options of its own
-    after it: typer's parameters. Mistakes are UserError before `work` is called."""
+    after it: typer's parameters. Mistakes are UserError before `work` is called. many: where one option may be said
+    several times."""
     options = {one.name: one for one in declared(config)}
     more = list(inspect.signature(work, eval_str=True).parameters.values())[1:]
 
@@ -33,20 +37,58 @@ def command(app: typer.Typer, name: str, config: type[C], work: Callable[..., No
 
             typer.echo(json.dumps(schema(config, title), ensure_ascii=False, indent=2))
             return
+        own = {one.name: words[one.name] for one in more}
+        said = words[many.option] or [] if many else []
+        if many and (len(said) > 1 or own[many.file]):
+            typed.discard(many.option)
+        elif many and said:
+            [words[many.option]] = said
         given = {key: _read(options[key], words[key]) for key in options if key in typed}
+        if many and many.option not in typed and (said or own[many.file]):
+            lines = [*({many.option: one} for one in said), *_listed(options, many, own[many.file])]
+            many.work([_made(config, {**given, **line}, words["config_file"], "") for line in lines], **own)
+            return
         made = _made(config, given, words["config_file"], title if words["print_config"] else "")
         if made is not None:
-            work(made, **{one.name: words[one.name] for one in more})
+            work(made, **own)
 
     parameters = [
         inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
-        *(_option(one) for one in options.values()),
+        *(_option(one, several=many is not None and one.name == many.option) for one in options.values()),
         *(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in more),
         *_files(),
     ]
     verb.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     verb.__annotations__ = {one.name: one.annotation for one in parameters}
     app.command(name, help=help)(verb)
+
+
+@dataclass(frozen=True)
+class Many:
+    """An option that may be said several times, each for a config value of its own. file: the parameter of `work` that
+    names a list of more. work: is given all those values, with the parameters that `work` of the verb takes too."""
+
+    option: str
+    file: str
+    work: Callable[..., None]
+
+
+def _listed(options: Mapping[str, Declared], many: Many, path: str | None) -> list[dict[str, Any]]:
+    """The values of each line of such a file; UserError with its line for an option that is none or will not do."""
+    from darumeru.runs.many import read_models
+
+    found = []
+    for line in read_models(path) if path else ():
+        values: dict[str, Any] = {many.option: line.model}
+        for name, text in line.options.items():
+            if name not in options:
+                raise UserError(f"no option `{name}`", line.where, near=near_names(name, options))
+            values[name] = _read(options[name], text)
+        for name, value in values.items():
+            if fault := options[name].fault(value):
+                raise UserError(f"{name}: {fault}", line.where)
+        found.append(values)
+    return found
 
 
 @contextmanager
@@ -106,7 +148,7 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
-def _option(one: Declared) -> inspect.Parameter:
+def _option(one: Declared, several: bool = False) -> inspect.Parameter:
     """A config field as typer reads it: text but for switches, since _read knows all types."""
     kind: Any = str | None
     default: Any = None if one.default is None else str(one.default)
@@ -115,8 +157,8 @@ def _option(one: Declared) -> inspect.Parameter:
     if bool in one.kinds:
         kind, default, metavar = bool, one.default, None
         words = words if one.option.switch else [f"{words[0]}/--no-{words[0][2:]}"]
-    elif Sequence in one.kinds:
-        kind, default = list[str] | None, list(one.default)
+    elif Sequence in one.kinds or several:
+        kind, default = list[str] | None, list(one.default or ())
     elif Mapping in one.kinds:
         default, metavar = None, "JSON"
     elif int in one.kinds or float in one.kinds:

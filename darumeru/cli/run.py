@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from darumeru.cli.options import command
+from darumeru.cli.options import Many, command
 from darumeru.runs.config import RunConfig
 
 
 def register(app: typer.Typer) -> None:
-    command(app, "run", RunConfig, run, "Score a model on the benchmark: all 17 data sets, or those of --tasks.")
+    help = "Score a model, or several (--model A --model B), on the benchmark: all 17 data sets, or those of --tasks."
+    command(app, "run", RunConfig, run, help, Many("model", "models", run_models))
 
 
 def run(
@@ -23,10 +24,16 @@ def run(
     log_to: Annotated[
         str | None, typer.Option("--log-to", help="Also log the scores to wandb, mlflow, trackio or tensorboard.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print results.json on stdout.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print results.json (of several models a board) on stdout.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count what would be asked, and stop; --json too.")
     ] = False,
+    models: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="A model a line, with options of its own: MODEL name=x dtype=float32."),
+    ] = None,
 ) -> None:
     from darumeru.cli.progress import make_progress
     from darumeru.publishing.exports import check_format
@@ -68,6 +75,71 @@ def _outline(config: RunConfig, progress: Any, as_json: bool) -> None:
         typer.echo(outline_json(found))
     else:
         terminal().print(outline_table(found))
+
+
+def run_models(
+    configs: list[RunConfig], export: str | None, log_to: str | None, as_json: bool, dry_run: bool, models: str | None
+) -> None:
+    """Every model, then one board of those that were scored; exit code 1 where one was not."""
+    from darumeru.cli.progress import make_progress
+    from darumeru.publishing.exports import check_format
+    from darumeru.publishing.exports import export as write_as
+    from darumeru.publishing.trackers import check_tracker, log_run
+    from darumeru.runs.many import placed, run_many
+    from darumeru.runs.run import load_run
+
+    check_format(export, "--export")
+    check_tracker(log_to)
+    configs = placed(configs)
+    progress = make_progress()
+    if dry_run:
+        for config in configs:
+            _outline(config, progress, as_json)
+        return
+    failed = {}
+    scored = []
+    try:
+        for number, (config, outcome) in enumerate(run_many(configs, progress), 1):
+            if outcome.error:
+                failed[config.model] = outcome.error
+            if outcome.scored:
+                scored.append(load_run(outcome.folder))
+            said = f"failed: {outcome.error}" if outcome.error else f"stored in {outcome.folder}"
+            progress.note(f"{number} of {len(configs)}: {config.model} {said}")
+    finally:
+        progress.stop()
+    if scored:
+        _show_board(scored, as_json)
+    for run in scored:
+        if export:
+            write_as(run, export)
+        if log_to:
+            log_run(run, log_to)
+    if failed:
+        print(
+            f"{len(failed)} of {len(configs)} models have no complete score; the same command tries them again",
+            file=sys.stderr,
+        )
+        raise typer.Exit(1)
+
+
+def _show_board(runs: list[Any], as_json: bool) -> None:
+    """On stdout, and as board.md and board.html beside the run folders."""
+    from darumeru.core.files import write_atomically
+    from darumeru.core.terminal import terminal
+    from darumeru.leaderboard import html_board, render_json, render_markdown, render_terminal
+    from darumeru.leaderboard.board import BoardOptions, build_board
+
+    table = build_board(runs, options=BoardOptions(allow_partial=True, allow_different=True))
+    folder = runs[0].path.parent
+    write_atomically(folder / "board.md", render_markdown.render(table))
+    write_atomically(folder / "board.html", html_board.render(table))
+    if as_json:
+        typer.echo(render_json.render(table), nl=False)
+        return
+    console = terminal()
+    console.print(render_terminal.render(table, console.width))
+    print(f"board.md and board.html are in {folder}", file=sys.stderr)
 
 
 def _show(finished: Any, as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from darumeru.models.fingerprints import fingerprint
 WHERE = "--cluster"
 # Seconds that a node may take to say what it has; the first task there starts a process.
 PATIENCE = 180.0
+KNOCKING = 10.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Cluster:
         import ray
 
         try:
+            _knock(address)
             with _signals_kept():
                 context = ray.init(address, log_to_driver=False, logging_level="ERROR", ignore_reinit_error=True)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -76,6 +79,13 @@ class Cluster:
             raise UserError(f"no Ray cluster can be reached: {said}", f"{WHERE} {address}", mend) from error
         url = context.dashboard_url
         return Cluster(ray, f"http://{url}" if url else "")
+
+
+def _knock(address: str) -> None:
+    """OSError at once where nobody listens, for which Ray itself waits long."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "://" not in address:
+        socket.create_connection((host, int(port)), KNOCKING).close()
 
 
 @contextmanager
@@ -124,13 +134,13 @@ def check_keys(options: EngineOptions) -> None:
 def check_nodes(ray: Any, placed: Placing, options: EngineOptions) -> None:
     """UserError that names every node that lacks a package or a file of the model, or has another."""
     folders = of_folders((options.model, options.tokenizer, options.lora))
-    found = _on_each(ray, placed.nodes, lacking, [(folders, installed())] * len(placed.nodes))
+    found = on_each(ray, placed.nodes, lacking, [(folders, installed())] * len(placed.nodes))
     faults = {node.name: said[0] for node, said in zip(placed.nodes, found, strict=True) if said[0]}
     unsure = {node: said[1] for node, said in zip(placed.nodes, found, strict=True) if said[1]}
     if unsure and not faults:
         digests = {one: fingerprint(Path(*one)) for one in {one for files in unsure.values() for one in files}}
         wanted = [({one: digests[one] for one in files},) for files in unsure.values()]
-        others = _on_each(ray, tuple(unsure), other_content, wanted)
+        others = on_each(ray, tuple(unsure), other_content, wanted)
         faults = {node.name: said for node, said in zip(unsure, others, strict=True) if said}
     if faults:
         said = "; ".join(f"on {name} {fault}" for name, fault in faults.items())
@@ -138,7 +148,7 @@ def check_nodes(ray: Any, placed: Placing, options: EngineOptions) -> None:
         raise UserError(said, WHERE, mend)
 
 
-def _on_each(ray: Any, nodes: Sequence[Node], work: Any, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+def on_each(ray: Any, nodes: Sequence[Node], work: Any, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
     """What `work(*arguments)` returns on each node."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

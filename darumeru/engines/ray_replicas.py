@@ -1,6 +1,6 @@
 """Replicas on a Ray cluster: an engine in an actor each, placed by Ray, fed from one queue (docs/cluster.md).
 
-Ray places, starts and replaces the actors; here is only who is asked what. A lost replica costs its unfinished
+Ray finds room and starts the actors; here is only who is asked what. A lost replica costs its unfinished
 requests.
 """
 
@@ -37,8 +37,8 @@ class Seat:
     """One replica's place in the cluster. ready: what it said when it had loaded; None while Ray looks for a node."""
 
     number: int
-    group: Any
-    actor: Any
+    group: Any = None
+    actor: Any = None
     ref: Any = None
     ready: Ready | None = None
     wants: int = 0
@@ -57,19 +57,21 @@ class RayReplicas:
             raise UserError(f"engines of the kind {self.name} cannot be placed on a cluster", WHERE, mend)
         check_keys(options)
         self.options = options
-        self._divide = engine.divide
+        self._engine = engine
         self._say: Callable[[str], None] = options.say or (lambda _: None)
         self._next_number = 0
         self.cluster = Cluster.at(str(options.cluster))
         self._ray = self.cluster.ray
-        placed = placing(options, self._ray.nodes())
-        check_nodes(self._ray, placed, options)
+        self._placed = placing(options, self._ray.nodes())
+        check_nodes(self._ray, self._placed, options)
         self._seats: list[Seat] = []
         atexit.register(self.close)
         try:
-            count = options.data_parallel or placed.replicas
-            self._announce(count, placed)
-            self._seats = [self._seat(number, engine, placed) for number in range(count)]
+            count = options.data_parallel or self._placed.replicas
+            self._announce(count, self._placed)
+            for number in range(count):
+                self._seats.append(Seat(number))
+                self._place(self._seats[-1])
             first = self._first_ready()
         except BaseException:
             self.close()
@@ -85,27 +87,33 @@ class RayReplicas:
         replicas = f"{count} replica{'s' * (count > 1)}"
         self._say(f"{replicas} of {placed.each} {noun} on {len(placed.nodes)} nodes{room}{seen}")
 
-    def _seat(self, number: int, engine: Any, placed: Placing) -> Seat:
+    def _place(self, seat: Seat) -> None:
+        """Have Ray find room for a replica, start its actor there and load the model; seat.ref: until then."""
         from ray.util.placement_group import placement_group
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-        group = placement_group([dict(bundle) for bundle in placed.bundles], strategy="PACK")
+        placed = self._placed
+        seat.group = placement_group([dict(bundle) for bundle in placed.bundles], strategy="PACK")
         units = 0 if placed.spread else placed.each
-        where = PlacementGroupSchedulingStrategy(group, 0, placement_group_capture_child_tasks=True)
-        # Ray starts it again when it dies, on another node where its own is gone.
         actor = self._ray.remote(Replica).options(
-            name=None,
             num_cpus=units if placed.kind == "CPU" else 0,
             num_gpus=units if placed.kind == "GPU" else 0,
-            scheduling_strategy=where,
-            max_restarts=-1,
-            max_task_retries=0,
+            scheduling_strategy=PlacementGroupSchedulingStrategy(
+                seat.group, 0, placement_group_capture_child_tasks=True
+            ),
             max_concurrency=2,
         )
         options = replace(self.options, data_parallel=1, cluster=None, log_file=None, say=None)
-        seat = Seat(number, group, actor.remote(engine, options, shipped_environment()))
+        seat.actor = actor.remote(self._engine, options, shipped_environment())
         seat.ref = seat.actor.load.remote()
-        return seat
+
+    def _leave(self, seat: Seat) -> None:
+        """End a replica's actor, whatever state it is in, and give its room back."""
+        from ray.util.placement_group import remove_placement_group
+
+        with suppress(self._ray.exceptions.RayError):
+            self._ray.kill(seat.actor)
+        remove_placement_group(seat.group)
 
     def _first_ready(self) -> Ready:
         waited = False
@@ -139,13 +147,13 @@ class RayReplicas:
             yield seat, result
 
     def _joined(self, seat: Seat, ready: Ready) -> None:
-        again = "again " if seat.vain or seat.ready else ""
+        again = "again " if seat.vain else ""
         seat.ready = ready
         self._note(seat, f"replica {seat.number} answers {again}on {ready.place}")
 
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
         """Yield (index, answer) from all replicas as they come; see Engine.answer."""
-        groups, refused = self._divide(requests, self.options, self.max_model_len)
+        groups, refused = self._engine.divide(requests, self.options, self.max_model_len)
         yield from refused
         queue = GroupQueue(groups, self._next_number)
         self._next_number += len(groups)
@@ -194,22 +202,16 @@ class RayReplicas:
         """Have a replica replaced; what it held is asked of the others. UserError or EngineDied where none is left."""
         cause = self._cause(error)
         reason = _first_line(cause or error)
-        seat.ready, seat.wants = None, 0
+        seat.ready, seat.ref, seat.wants = None, None, 0
         seat.vain += 1
         held = queue.give_back(seat.number, reason) if queue else 0
         refused = isinstance(cause, UserError)
         self._note(seat, f"replica {seat.number} is lost, {held} groups of requests go to others: {reason}")
-        if refused or seat.vain >= MOST_LIVES:
-            seat.ref = None
-            if any(other.ready or other.ref is not None for other in self._seats):
-                return
-            if refused:
-                raise cause
-            raise EngineDied(f"replica {seat.number}: {reason}")
-        if cause is not None:
-            # The actor lives, its engine does not: Ray starts it anew.
-            self._ray.kill(seat.actor, no_restart=False)
-        seat.ref = seat.actor.load.remote()
+        self._leave(seat)
+        if not refused and seat.vain < MOST_LIVES:
+            self._place(seat)
+        elif not any(other.ready or other.ref is not None for other in self._seats):
+            raise cause if refused else EngineDied(f"replica {seat.number}: {reason}")
 
     def _cause(self, error: Exception) -> Any:
         """What an engine raised; None where its process or node is gone."""
@@ -232,12 +234,8 @@ class RayReplicas:
             return
         closing = [seat.actor.close.remote() for seat in seats if seat.ready]
         self._ray.wait(closing, num_returns=len(closing), timeout=CLOSING) if closing else None
-        from ray.util.placement_group import remove_placement_group
-
         for seat in seats:
-            with suppress(self._ray.exceptions.RayError):
-                self._ray.kill(seat.actor)
-            remove_placement_group(seat.group)
+            self._leave(seat)
 
 
 def _first_line(error: BaseException) -> str:
