@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
+import os
 import random
 import tempfile
 import time
@@ -254,6 +255,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How a run scales over the replicas of a cluster.")
     parser.add_argument("run", type=Path, help="run folder of `darumeru run --engine transformers --batch-size 1`")
     shares = measured(parser.parse_args().run)
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # otherwise Ray leaves a token in the home directory
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     costs = measure()
     ray.shutdown()

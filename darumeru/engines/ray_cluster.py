@@ -76,6 +76,10 @@ class Cluster:
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             said = " ".join(str(error).split())[:200]
             mend = "run the command on a node of the cluster; `ray start --address=HOST:6379` makes this machine one"
+            if "AuthenticationError" in f"{error} {error.__cause__}":
+                mend = (
+                    "the cluster asks for a token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as where it was started"
+                )
             raise UserError(f"no Ray cluster can be reached: {said}", f"{WHERE} {address}", mend) from error
         url = context.dashboard_url
         return Cluster(ray, f"http://{url}" if url else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -15,14 +16,17 @@ from types import TracebackType
 
 BIN = Path(sys.executable).parent
 STORE = "80000000"
-# Ray takes a node that does not answer for dead after seconds instead of half a minute.
-IMPATIENT = {
+# A token as Ray asks for, and a node that does not answer counts as dead after seconds instead of half a minute.
+RAY = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "4",
 }
-STARTING = 90.0
+STARTING = 200.0
 
 
 def why_not() -> str:
@@ -45,7 +49,7 @@ class Nodes:
     def __init__(self, count: int, environment: dict[str, str] | None = None) -> None:
         self.tag = f"dr{os.getpid()}"
         self.folder = Path(tempfile.mkdtemp(prefix="dr-"))
-        self.environment = {**os.environ, **IMPATIENT, "RAY_USAGE_STATS_ENABLED": "0", **(environment or {})}
+        self.environment = {**os.environ, **RAY, **(environment or {})}
         self.address = f"{self._ip(0)}:6399"
         self._count = count
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -104,7 +108,11 @@ class Nodes:
             if said.returncode == 0 and int(said.stdout) == alive:
                 return
             time.sleep(0.3)
-        raise TimeoutError(f"there are not {alive} nodes after {seconds:.0f} seconds: {said.stdout}{said.stderr}")
+        log = next(iter(self.folder.glob("session_2*/logs/gcs_server.out")), None)
+        about = log.read_text()[-2000:] if log else ""
+        raise TimeoutError(
+            f"there are not {alive} nodes after {seconds:.0f} s: {said.stdout}{said.stderr[-500:]}{about}"
+        )
 
     def _start(self, number: int, words: Sequence[str]) -> None:
         command = [

@@ -42,7 +42,7 @@ def done(nodes: Nodes, *words: Any, on_cluster: bool = True) -> subprocess.Compl
     environment = {name: value for name, value in nodes.environment.items() if name != JOURNAL}
     command = [BIN / "darumeru", *words]
     command = nodes.command(*command, "--cluster", nodes.address) if on_cluster else command
-    said = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=200)
+    said = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300)
     assert "Traceback" not in said.stderr, said.stderr
     return said
 
