@@ -60,10 +60,12 @@ class Engine(Protocol):
     A class may have `check(options)`, called before the model is loaded: it raises UserError for a model that it
     cannot answer for.
 
-    A class whose engines can be replicas on a cluster has two methods more. `divide(requests, options, max_model_len)`,
-    static: groups of (index, request) that one replica must answer together, in the order in which they are best
-    asked, and (index, answer) of those that cannot be asked. `answer_groups(groups)`: yields (index, answer) for an
-    iterator of groups that is read only as fast as there is room; an empty group says: none now, ask again later.
+    A class whose engines can be replicas on a cluster has three methods more. `placed(options, spread)`, static: the
+    options of one replica, in an actor that holds its accelerators or (spread) whose placement group has one in each
+    bundle. `divide(requests, options, max_model_len)`, static: groups of (index, request) that one replica must answer
+    together, in the order in which they are best asked, and (index, answer) of those that cannot be asked.
+    `answer_groups(groups)`: yields (index, answer) for an iterator of groups that is read only as fast as there is room;
+    an empty group says: none now, ask again later.
     """
 
     name: str

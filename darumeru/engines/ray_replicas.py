@@ -104,6 +104,7 @@ class RayReplicas:
             max_concurrency=2,
         )
         options = replace(self.options, data_parallel=1, cluster=None, log_file=None, say=None)
+        options = self._engine.placed(options, placed.spread)
         seat.actor = actor.remote(self._engine, options, shipped_environment())
         seat.ref = seat.actor.load.remote()
 

@@ -94,6 +94,11 @@ class TransformersEngine:
         able, refused = sorted_out(requests, lambda one: misfit(one, max_model_len))
         return list(_batches(able, options.batch_size or BATCH_SIZE)), refused
 
+    @staticmethod
+    def placed(options: EngineOptions, spread: bool) -> EngineOptions:
+        """See Engine.placed."""
+        return options
+
     def answer_groups(self, groups: Iterator[Sequence[Numbered]]) -> Iterator[tuple[int, Answer]]:
         """See Engine.answer_groups."""
         from darumeru.engines.transformers_forward import evaluating

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,14 @@ class VllmEngine:
         """See Engine.divide: continuations of one context stay together."""
         able, refused = sorted_out(requests, lambda one: misfit(one, max_model_len) or _too_many(one))
         return grouped(able), refused
+
+    @staticmethod
+    def placed(options: EngineOptions, spread: bool) -> EngineOptions:
+        """See Engine.placed. Left to itself vLLM would look for a placement group of single GPUs on one node too."""
+        if options.tensor_parallel * options.pipeline_parallel == 1:
+            return options
+        backend = {"distributed_executor_backend": "ray" if spread else "mp"}
+        return replace(options, extra={**backend, **options.extra})
 
     def answer_groups(self, groups: Iterator[Sequence[Numbered]]) -> Iterator[tuple[int, Answer]]:
         """See Engine.answer_groups."""

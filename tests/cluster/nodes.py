@@ -115,20 +115,26 @@ class Nodes:
         )
 
     def _start(self, number: int, words: Sequence[str]) -> None:
+        """One after the other: nodes that share a session's folder take each other's files at the same moment."""
         command = [
             "ip", "netns", "exec", self._name(number), str(BIN / "ray"), "start", "--block",
             f"--node-ip-address={self._ip(number)}", f"--object-store-memory={STORE}", "--disable-usage-stats", *words,
         ]  # fmt: skip
         path = self.folder / f"start-{number}.log"
-        with path.open("wb") as log:
-            process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, start_new_session=True)
-        self._processes.append(process)
-        # One after the other: nodes that share a session's folder take each other's files at the same moment.
         deadline = time.monotonic() + STARTING
-        while "Ray runtime started" not in path.read_text() and process.poll() is None:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"Ray has not started on node {number}:\n{path.read_text()[-2000:]}")
-            time.sleep(0.1)
+        while time.monotonic() < deadline:
+            with path.open("wb") as log:
+                process = subprocess.Popen(
+                    command, env=self.environment, stdout=log, stderr=log, start_new_session=True
+                )
+            self._processes.append(process)
+            # Ray gives up after half a minute, which a busy machine may need.
+            while process.poll() is None and time.monotonic() < deadline:
+                if "Ray runtime started" in path.read_text():
+                    return
+                time.sleep(0.1)
+            self.kill(number)
+        raise TimeoutError(f"Ray has not started on node {number}:\n{path.read_text()[-2000:]}")
 
     def _namespace(self, number: int) -> None:
         """The head's namespace holds the switch; each node is one cable away."""

@@ -17,6 +17,7 @@ from darumeru.engines.ray_cluster import check_keys, placing
 from darumeru.engines.ray_nodes import lacking, of_folders, other_content, shipped_environment
 from darumeru.engines.ray_queue import MOST_LOSSES, GroupQueue
 from darumeru.engines.ray_replica import Replica
+from darumeru.engines.vllm_engine import VllmEngine
 
 REQUEST = Request((1,), Generate(1))
 
@@ -143,6 +144,10 @@ def test_a_replica_takes_one_node_where_it_fits_and_several_where_not() -> None:
     assert (large.bundles, large.spread, large.replicas) == (({"GPU": 1.0},) * 8, True, 1)
     with pytest.raises(UserError, match="a replica needs 16 GPUs, the cluster has 8 on 3 nodes"):
         placing(EngineOptions(model="m", tensor_parallel=16), nodes)
+    assert VllmEngine.placed(EngineOptions(model="m"), False).extra == {}
+    shards = EngineOptions(model="m", tensor_parallel=2)
+    assert VllmEngine.placed(shards, False).extra == {"distributed_executor_backend": "mp"}
+    assert VllmEngine.placed(shards, True).extra == {"distributed_executor_backend": "ray"}
     cores = placing(EngineOptions(model="m"), [node("head", CPU=0), node("a", CPU=2), {**node("b"), "Alive": False}])
     assert (cores.kind, cores.replicas, [one.id for one in cores.nodes]) == ("CPU", 2, ["a"])
 
