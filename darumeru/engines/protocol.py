@@ -64,8 +64,8 @@ class Engine(Protocol):
     options of one replica, in an actor that holds its accelerators or (spread) whose placement group has one in each
     bundle. `divide(requests, options, max_model_len)`, static: groups of (index, request) that one replica must answer
     together, in the order in which they are best asked, and (index, answer) of those that cannot be asked.
-    `answer_groups(groups)`: yields (index, answer) for an iterator of groups that is read only as fast as there is room;
-    an empty group says: none now, ask again later.
+    `answer_groups(groups)`: yields (index, answer) for an iterator of groups that is read only as fast as there is
+    room; an empty group says: none now, ask again later.
     """
 
     name: str

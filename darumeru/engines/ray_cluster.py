@@ -166,6 +166,8 @@ def on_each(ray: Any, nodes: Sequence[Node], work: Any, arguments: Sequence[tupl
         try:
             results.append(ray.get(ref, timeout=PATIENCE))
         except ray.exceptions.RayError as error:
+            # What a task raised stands last, behind its traceback; what became of its process, first.
             lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-            raise UserError(f"{node.name} cannot say what it has: {lines[-1][:200]}", WHERE) from error
+            said = lines[-1 if isinstance(error, ray.exceptions.RayTaskError) else 0][:200]
+            raise UserError(f"{node.name} cannot say what it has: {said}", WHERE) from error
     return results

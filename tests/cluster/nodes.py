@@ -16,11 +16,13 @@ from types import TracebackType
 
 BIN = Path(sys.executable).parent
 STORE = "80000000"
-# A token as Ray asks for, and a node that does not answer counts as dead after seconds instead of half a minute.
+# A token as Ray asks for it, nothing killed for what others take of the memory, and seconds instead of half a minute until
+# a node that does not answer counts as dead.
 RAY = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_memory_monitor_refresh_ms": "0",
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "1000",
