@@ -235,10 +235,12 @@ def simulate(shares: Sequence[float], rate: float, replicas: int, costs: Costs, 
     return Scaled(rate, replicas, seconds, sum(times) / SLOTS / replicas / seconds, cluster.driver_busy / seconds)
 
 
-def measured(run: Path) -> list[float]:
-    """Seconds a sample of a run with one sequence at once, generations first, as darumeru.engines.order has them."""
+def measured(run: Path, kind: str = "") -> list[float]:
+    """Seconds a sample of a run with one sequence at once, generations first, as darumeru.engines.order has them. kind:
+    only samples whose answer has this."""
     rows = [json.loads(line) for path in sorted((run / "samples").glob("*.jsonl")) for line in path.open()]
-    return [row["seconds"] for row in sorted(rows, key=lambda row: "text" not in row["answer"])]
+    rows = [row for row in rows if not kind or kind in row["answer"]]
+    return [row["seconds"] for row in sorted(rows, key=lambda row: ("text" not in row["answer"], -row["seconds"]))]
 
 
 def services(shares: Sequence[float], rate: float, samples: int, seed: int = 0) -> list[float]:
@@ -254,19 +256,27 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description="How a run scales over the replicas of a cluster.")
     parser.add_argument("run", type=Path, help="run folder of `darumeru run --engine transformers --batch-size 1`")
-    shares = measured(parser.parse_args().run)
+    run = parser.parse_args().run
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # otherwise Ray leaves a token in the home directory
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     costs = measure()
     ray.shutdown()
+    show(run, costs)
+
+
+def show(run: Path, costs: Costs) -> None:
+    """The costs, and a line for each simulated run."""
     most = 1 / (costs.travel + costs.write)
     print(f"an exchange {costs.exchange * 1e3:.2f} ms; of a sample travel {costs.travel * 1e6:.0f} us and")
     print(f"write {costs.write * 1e6:.0f} us: at most {most:.0f} samples/s")
-    print("samples/s of a replica | replicas | samples/s of the run | efficiency | driver busy")
-    for rate in RATES:
-        for replicas in REPLICAS:
-            one = simulate(shares, rate, replicas, costs)
-            print(f"{rate:5} | {replicas:3} | {SAMPLES / one.seconds:8.0f} | {one.efficiency:6.1%} | {one.driver:6.1%}")
+    print("samples     | each/s | replicas | samples/s | efficiency | driver busy", flush=True)
+    for name, shares in (("all kinds", measured(run)), ("choices", measured(run, "probabilities"))):
+        for rate in RATES if name == "choices" else RATES[:1]:
+            for replicas in REPLICAS:
+                one = simulate(shares, rate, replicas, costs)
+                speed = SAMPLES / one.seconds
+                print(f"{name:11} | {rate:6} | {replicas:8} | {speed:9.0f} | {one.efficiency:10.1%} | {one.driver:.1%}",
+                      flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from darumeru.engines.ray_nodes import located
 PORTION = 16
 # An exchange ends at the latest after so many seconds: the driver sees that the replica lives, and its log.
 LONGEST = 1.0
-# Answers that come so soon after the first one travel with it.
-LINGER = 0.02
+# Answers that come so soon after the first one travel with it: an exchange costs the driver half a millisecond.
+LINGER = 0.1
 # Bytes of log in one exchange.
 LOG_PART = 1 << 16
 

@@ -16,8 +16,8 @@ from types import TracebackType
 
 BIN = Path(sys.executable).parent
 STORE = "80000000"
-# A token as Ray asks for it, nothing killed for what others take of the memory, and seconds instead of half a minute until
-# a node that does not answer counts as dead.
+# A token as Ray asks for it; nothing killed for what others take of the memory; a node that does
+# not answer counts as dead after seconds instead of half a minute.
 RAY = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),

@@ -6,6 +6,7 @@ What is right is the same command on one machine.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -78,9 +79,10 @@ def test_a_run_loses_a_cable_and_a_node_and_nothing_else(nodes: Nodes, tmp_path:
     scores = [json.loads((tmp_path / name / "results.json").read_text())["tasks"] for name in ("alone", "run")]
     assert scores[0] == scores[1]
 
-    twice = {key for key, times in Counter(key for _, keys in asked(nodes) for key in keys).items() if times > 1}
-    lost = Counter(pid for pid, keys in asked(nodes) for key in keys if key in twice)
-    assert len(lost) >= 2 and twice, "the two lost replicas held requests, which others were asked again"
+    # A group is two requests at most; one that both lost replicas held is asked a third time.
+    held = sum(map(int, re.findall(r" is lost, (\d+) groups", errors.read_text())))
+    times = Counter(key for _, keys in asked(nodes) for key in keys)
+    assert held > 0 and sum(times.values()) - len(times) <= 2 * held and max(times.values()) <= 3
     logs = "".join((tmp_path / "run" / f"engine.log.{number}").read_text() for number in range(3))
     assert logs.count(" answers on ") == 3 and logs.count(" is lost, ") == 2
 
