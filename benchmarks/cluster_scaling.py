@@ -129,6 +129,7 @@ class Simulated:
     drawn: int = 0
     more: bool = True
     called: bool = False
+    calls: int = 0
 
     @property
     def hungry(self) -> bool:
@@ -180,14 +181,15 @@ class Cluster:
     def _call(self, now: float, number: int) -> None:
         one = self.replicas[number]
         one.called = True
+        one.calls += 1
         self._fill(now, number)
         if one.called and one.done:
             self._end(now + LINGER, number)
         elif one.called:
-            self._at(now + LONGEST, "look", number)
+            self._at(now + LONGEST, "look", number, one.calls)
 
-    def _look(self, now: float, number: int) -> None:
-        if self.replicas[number].called and not self.replicas[number].done:
+    def _look(self, now: float, number: int, call: int) -> None:
+        if self.replicas[number].called and self.replicas[number].calls == call:
             self._end(now, number)
 
     def _end(self, when: float, number: int) -> None:

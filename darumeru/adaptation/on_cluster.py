@@ -76,7 +76,7 @@ class ClusterSteps:
             place = self._ray.get(self._task(_meeting_place, group, 0).remote()) if count > 1 else ("", 0)
             given = [(step, context, parent, str(said), _environment(rank, count, place)) for rank in range(count)]
             others = [self._task(_follow, group, rank).remote(*given[rank]) for rank in range(1, count)]
-            first = self._task(_lead, group, 0).options(num_returns="streaming").remote(*given[0])
+            first = self._task(_lead, group, 0, num_returns="streaming").remote(*given[0])
             yield from self._followed(first, others, said, say)
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from error
@@ -110,13 +110,13 @@ class ClusterSteps:
                 else:
                     yield candidate
 
-    def _task(self, work: Callable[..., Any], group: Any, bundle: int) -> Any:
+    def _task(self, work: Callable[..., Any], group: Any, bundle: int, **more: Any) -> Any:
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         units = {"num_gpus": 1, "num_cpus": 0} if self.kind == "GPU" else {"num_cpus": 1}
         # A process of its own for each: what it leaves in memory and in the environment goes with it.
         task = self._ray.remote(max_retries=0, max_calls=1, **units)(work)
-        return task.options(scheduling_strategy=PlacementGroupSchedulingStrategy(group, bundle))
+        return task.options(scheduling_strategy=PlacementGroupSchedulingStrategy(group, bundle), **more)
 
     def close(self) -> None:
         """End the steps that are still running."""
