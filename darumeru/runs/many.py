@@ -8,13 +8,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from darumeru.core.errors import UserError
 from darumeru.runs.apart import Apart, Outcome, at_once, one_of_many
 from darumeru.runs.config import RunConfig, config_as
 from darumeru.runs.evaluate import folder_name
-from darumeru.runs.progress import Progress
+from darumeru.runs.progress import Progress, Silent
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class _Shared:
         self.lock = threading.Lock()
         self.states: dict[str, str] = {}
 
-    def of(self, name: str) -> Any:
+    def of(self, name: str) -> Progress:
         return _One(self, name)
 
     def show(self, name: str, state: str) -> None:
@@ -96,7 +95,7 @@ class _Shared:
             self.progress.phase("; ".join(f"{one} {what}" for one, what in self.states.items()))
 
 
-class _One:
+class _One(Silent):
     """The progress of one of them."""
 
     def __init__(self, shared: _Shared, name: str) -> None:
