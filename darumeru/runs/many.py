@@ -71,6 +71,7 @@ def run_many(configs: Sequence[RunConfig], progress: Progress) -> Iterator[tuple
         try:
             futures = {threads.submit(apart.run, one, shared.of(Path(str(one.output)).name)): one for one in configs}
             for future in as_completed(futures):
+                shared.show(Path(str(futures[future].output)).name, "")
                 yield futures[future], future.result()
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
@@ -92,7 +93,8 @@ class _Shared:
         with self.lock:
             self.states[name] = state
             self.states = {one: what for one, what in self.states.items() if what}
-            self.progress.phase("; ".join(f"{one} {what}" for one, what in self.states.items()))
+            if self.states:
+                self.progress.phase("; ".join(f"{one} {what}" for one, what in self.states.items()))
 
 
 class _One(Silent):
@@ -119,6 +121,3 @@ class _One(Silent):
     def note(self, text: str) -> None:
         with self._shared.lock:
             self._shared.progress.note(f"[{self._name}] {text}")
-
-    def stop(self) -> None:
-        self._shared.show(self._name, "")
