@@ -38,7 +38,7 @@ def redacted(value: Any, secrets: Iterable[str] = ()) -> Any:
 def _hidden(value: Any, secrets: list[str]) -> Any:
     if isinstance(value, Mapping):
         return {
-            _hidden(key, secrets): HIDDEN if one and is_secret(str(key)) else _hidden(one, secrets)
+            _hidden(key, secrets): HIDDEN if _hides(one) and is_secret(str(key)) else _hidden(one, secrets)
             for key, one in value.items()
         }
     if isinstance(value, list | tuple):
@@ -51,6 +51,11 @@ def _hidden(value: Any, secrets: list[str]) -> Any:
     for pattern in (_QUERY, _BEARER):
         value = pattern.sub(rf"\g<name>{HIDDEN}", value)
     return _SHAPES.sub(HIDDEN, value)
+
+
+def _hides(value: Any) -> bool:
+    """Whether a value can be a secret at all: `symbols_per_token` is a number with a point, and no key is."""
+    return bool(value) and not isinstance(value, bool | float)
 
 
 def secret_values(value: Any) -> set[str]:

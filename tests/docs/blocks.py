@@ -18,7 +18,8 @@ _BLOCK = re.compile(r"^```(?P<language>[\w-]*)\n(?P<text>.*?)^```", re.S | re.M)
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block. language: sh and python are run, yaml, toml and json are read, text is what a screen shows.
+    """One fenced block. language: sh and python are run, bash (scripts), yaml, toml and json are read, text is what a
+    screen shows.
     not_run: the reason that the page gives, "" for a block that is run."""
 
     page: str

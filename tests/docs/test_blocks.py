@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import subprocess
 import tomllib
 from typing import Any
 
@@ -15,12 +16,24 @@ from darumeru.cli.main import application
 from tests.docs.blocks import Block, blocks, commands, inline_commands, pages
 
 ALL = [block for page in pages() for block in blocks(page)]
-READ = {"yaml": yaml.safe_load, "toml": tomllib.loads, "json": json.loads, "python": ast.parse}
+
+
+def _bash(script: str) -> None:
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+READ = {
+    "bash": _bash,
+    "yaml": lambda text: list(yaml.safe_load_all(text)),
+    "toml": tomllib.loads,
+    "json": json.loads,
+    "python": ast.parse,
+}
 
 
 @pytest.mark.parametrize("block", ALL, ids=lambda block: block.place)
 def test_a_block_is_what_it_says(block: Block) -> None:
-    assert block.language in (*READ, "sh", "text"), "say what it is: sh, python, yaml, toml, json or text"
+    assert block.language in (*READ, "sh", "text"), "say what it is: sh, bash, python, yaml, toml, json or text"
     if block.language in READ:
         READ[block.language](block.text)
 
@@ -41,7 +54,7 @@ def _unknown(words: list[str]) -> str:
 def test_every_command_and_option_of_the_pages_exists() -> None:
     wrong = []
     for page in pages():
-        said = [words for block in blocks(page) if block.language == "sh" for words in commands(block)]
+        said = [words for block in blocks(page) if block.language in ("sh", "bash") for words in commands(block)]
         wrong += [(page.name, words) for words in [*said, *inline_commands(page)] if _unknown(words)]
     assert not wrong
     assert _unknown(["run", "--modle", "X"]) == "--modle" and _unknown(["rum"]) == "rum"
@@ -56,7 +69,7 @@ def _without(words: list[str], *options: str) -> tuple[str, ...]:
 def test_the_readmes_examples_do_not_collide(name: str) -> None:
     """No two of them write into one folder, and what `leaderboard runs/*` meets was asked alike."""
     page = next(page for page in pages() if page.name == name)
-    said = [words for block in blocks(page) if block.language == "sh" for words in commands(block)]
+    said = [words for block in blocks(page) if block.language in ("sh", "bash") for words in commands(block)]
     runs = [words for words in said if words[:1] == ["run"] and "--output" in words]
     asked = {words[words.index("--output") + 1]: words for words in runs}
     python = "".join(block.text for block in blocks(page) if block.language == "python")

@@ -111,3 +111,9 @@ def test_secret_values_of_arguments() -> None:
     given = {"api_key": "abcdef1", "url": "http://u:passw0rd@h", "body": {"headers": {"Cookie": ["c00kie!"]}}, "x": "y"}
     assert secret_values(given) == {"abcdef1", "passw0rd", "c00kie!"}
     assert secret_values({"api_key": "EMPTY"}) == set()
+
+
+def test_numbers_with_a_point_are_no_secrets() -> None:
+    """`symbols_per_token` of results.json ends in a word that names keys."""
+    assert redacted({"symbols_per_token": 2.43, "use_token": True}) == {"symbols_per_token": 2.43, "use_token": True}
+    assert redacted({"token": "abcdef123", "password": 123456}) == {"token": "***", "password": "***"}
