@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
+import struct
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +24,7 @@ SAID = "said.log"
 """What a step says, beside its folder."""
 
 LOOK = 1.0
+SIOCGIFADDR = 0x8915
 
 
 class NodeLost(Exception):
@@ -144,6 +147,23 @@ def _meeting_place() -> tuple[str, int]:
         return ray.util.get_node_ip_address(), int(free.getsockname()[1])
 
 
+def _interface() -> str | None:
+    """The network interface by which Ray knows this node: a host's name may stand for an address that others cannot
+    reach, and that is what Gloo would tell them."""
+    import ray
+
+    address = ray.util.get_node_ip_address()
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
+        for _, name in socket.if_nameindex():
+            try:
+                found = fcntl.ioctl(probe.fileno(), SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+            except OSError:  # it has no IPv4 address
+                continue
+            if socket.inet_ntoa(found[20:24]) == address:
+                return name
+    return None
+
+
 def _lacking(probe: str, packages: Mapping[str, str]) -> str:
     fault, _ = lacking({}, packages)
     return fault or ("" if Path(probe).exists() else f"{Path(probe).parent} is not the same folder")
@@ -156,6 +176,9 @@ def _lead(
     from darumeru.adaptation.ranks import is_first, join, leave
 
     os.environ.update(environment)
+    if "WORLD_SIZE" in environment and (interface := _interface()):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", interface)
 
     def say(text: str) -> None:
         if is_first():
