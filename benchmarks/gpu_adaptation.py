@@ -19,7 +19,7 @@ def propagation_agrees(model: str, folder: Path) -> list[Any]:
     """The rows of a result on the GPU beside those of the processor."""
     import torch
 
-    from benchmarks.gpu_check import Line
+    from benchmarks.gpu_line import Line
     from benchmarks.synthetic_checkpoint import EMBEDDING, HEAD, Shape, write_models
     from darumeru.models.checkpoint import open_checkpoint
     from lep_plugins import propagate
@@ -41,7 +41,7 @@ def propagation_8b(model: str, folder: Path) -> list[Any]:
     """From the command to the complete checkpoint at the shape of LLaMA-3-8B, 46,560 tokens added."""
     import time
 
-    from benchmarks.gpu_check import Line
+    from benchmarks.gpu_line import Line
     from benchmarks.synthetic_checkpoint import Shape, write_models
     from lep_plugins import propagate
 
@@ -62,7 +62,7 @@ def distillation(model: str, folder: Path) -> list[Any]:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from benchmarks.gpu_check import Line, loaded
+    from benchmarks.gpu_line import Line, loaded
     from benchmarks.init_cost import distill, random_distillation
     from lep_plugins.initialization.distiller import distance
 

@@ -16,23 +16,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks.gpu_line import Line, loaded
 
 TASKS = "darumeru/parus,darumeru/rcb,darumeru/cp_sent_ru"
 # Mean difference of log-probabilities from the CPU's in float32 that rounding explains.
 BOUNDS = {"float32": 0.01, "bfloat16": 0.15, "float16": 0.05}
 STEPS = 12
-
-
-@dataclass(frozen=True)
-class Line:
-    """One row of the table. ok: None for what is only measured."""
-
-    what: str
-    found: str
-    ok: bool | None = None
 
 
 def main() -> None:
@@ -67,12 +59,6 @@ def guarded(check: Callable[[str, Path], list[Line]], model: str, folder: Path) 
         return check(model, folder)
     except Exception as error:  # of a GPU anything may come
         return [Line(check.__name__, f"{type(error).__name__}: {error}".splitlines()[0][:200], False)]
-
-
-def loaded(model: str, dtype: str, device: str) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(model, dtype=dtype).to(device)
 
 
 def logprobs(network: Any, tokenizer: Any) -> Any:

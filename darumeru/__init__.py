@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 _EXPORTS = {
     "evaluate": "darumeru.runs.evaluate",
     "load_run": "darumeru.runs.run",
-    "load_runs": "darumeru.runs.run",
+    "load_runs": "darumeru.runs.run_table",
     "Run": "darumeru.runs.run",
     "compare": "darumeru.leaderboard.comparison",
     "Comparison": "darumeru.leaderboard.comparison",
+    "export": "darumeru.publishing.exports",
     "UserError": "darumeru.core.errors",
     "RunFailed": "darumeru.core.errors",
     "DarumeruCallback": "darumeru.training.callback",
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
     from darumeru.leaderboard.comparison import Comparison as Comparison
     from darumeru.leaderboard.comparison import compare as compare
     from darumeru.lm_eval_bridge import lm_eval_model as lm_eval_model
+    from darumeru.publishing.exports import export as export
     from darumeru.runs.evaluate import evaluate as evaluate
     from darumeru.runs.run import Run as Run
     from darumeru.runs.run import load_run as load_run
-    from darumeru.runs.run import load_runs as load_runs
+    from darumeru.runs.run_table import load_runs as load_runs
     from darumeru.training.callback import DarumeruCallback as DarumeruCallback
     from darumeru.training.config import LiveOptions as LiveOptions
     from darumeru.training.live_evaluation import LiveEvaluation as LiveEvaluation

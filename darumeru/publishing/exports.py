@@ -26,8 +26,17 @@ def check_format(name: str | None, where: str) -> None:
         raise UserError(f"unknown format `{name}`", where, mend, near_names(name, FORMATS))
 
 
-def export(run: Run, form: str, folder: Path | None = None) -> list[Path]:
-    """Write the run in a format of FORMATS; folder: default RUN/<format>. UserError when it cannot be written."""
+def export(run: Run, form: str = LM_EVAL, folder: Path | None = None) -> list[Path]:
+    """Write a finished run in the files of another program; returns their paths.
+
+    form: "lm-eval", "inspect" or "every-eval-ever". folder: default RUN/<format>. UserError for another format, and
+    when it cannot be written.
+
+    Example::
+
+        darumeru.export(darumeru.load_run("runs/first"), "inspect")   # one .eval file a task
+    """
+    check_format(form, "form")
     module, _, name = FORMATS[form].partition(":")
     write: Callable[..., list[Path]] = getattr(import_module(module), name)
     if form == LM_EVAL:

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from darumeru.core.answer import Answer
 from darumeru.core.registry import Registry
 from darumeru.prompts.thoughts import answer_of
+from darumeru.runs.annotation import Annotation
 
 STILL_THINKING, THOUGHTS_CUT = "still_thinking", "thoughts_cut"
 THOUGHT_TOKENS, ANSWER_TOKENS = "thought_tokens", "answer_tokens"
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """answer: what metrics read. notes: what was found on the way, for rates and readers. stop: texts at which an
-    answer ends; they were not told to an engine whose model might have thought first."""
-
-    answer: Answer
-    notes: tuple[str, ...] = ()
-    stop: tuple[str, ...] = ()
 
 
 # An annotator: from the prompt's text and the annotation so far to the next one.

@@ -1,9 +1,9 @@
-"""Runs and their samples as tidy pandas DataFrames, and as HTML for notebooks."""
+"""A run's samples as a tidy pandas DataFrame, and its scores as HTML for notebooks."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from darumeru.core.errors import UserError, near_names
@@ -13,24 +13,27 @@ from darumeru.core.row import SampleRow
 from darumeru.metrics.choice import chosen
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas
 
-    from darumeru.runs.results import TaskScore
-    from darumeru.runs.run import Run
+    from darumeru.runs.results import Results, TaskScore
 
 SAMPLE_COLUMNS = ("task", "id", "cluster", "prompt", "target", "answer", "probability")
 
 
-def samples_frame(run: Run, tasks: str | Sequence[str] | None) -> pandas.DataFrame:
-    """See Run.samples."""
+def samples_frame(
+    path: Path, results: Results, rows: Callable[[str], Iterator[SampleRow]], tasks: str | Sequence[str] | None
+) -> pandas.DataFrame:
+    """See Run.samples; rows: those of a task."""
     import pandas
 
-    known = list(run.results.tasks)
+    known = list(results.tasks)
     wanted = known if tasks is None else [tasks] if isinstance(tasks, str) else list(tasks)
     for name in wanted:
         if name not in known:
-            raise UserError(f"the run has no task `{name}`", str(run.path), near=near_names(name, known))
-    lines = [_sample(row) for name in wanted for row in run.rows(name)]
+            raise UserError(f"the run has no task `{name}`", str(path), near=near_names(name, known))
+    lines = [_sample(row) for name in wanted for row in rows(name)]
     return pandas.DataFrame(lines, columns=None if lines else [*SAMPLE_COLUMNS])
 
 
@@ -54,35 +57,8 @@ def _sample(row: SampleRow) -> dict[str, Any]:
     }
 
 
-def runs_frame(runs: Sequence[Run]) -> pandas.DataFrame:
-    """One line a run and task."""
-    import pandas
-
-    return pandas.DataFrame([line for run in runs for line in _scores(run)])
-
-
-def _scores(run: Run) -> Iterator[dict[str, Any]]:
-    for name, task in run.results.tasks.items():
-        yield {
-            "run": str(run.path),
-            "model": run.name,
-            "profile": run.manifest["profile"],
-            "task": name,
-            "group": task.group,
-            "value": task.score.value,
-            "low": task.score.low,
-            "high": task.score.high,
-            "n": task.n,
-            "expected": task.expected,
-            "num_fewshot": task.num_fewshot,
-            "limited": task.limited,
-            **{f"rate_{rate}": value for rate, value in task.rates.items()},
-        }
-
-
-def run_html(run: Run) -> str:
-    """Scores by group, with intervals and counts."""
-    results = run.results
+def run_html(name: str, path: Path, results: Results) -> str:
+    """Scores of a run by group, with intervals and counts."""
     rows: list[Sequence[str]] = []
     for group in dict.fromkeys(task.group for task in results.tasks.values()):
         mean = results.groups.get(group)
@@ -91,9 +67,9 @@ def run_html(run: Run) -> str:
         rows += [_line(task) for task in results.tasks.values() if task.group == group]
     micro = results.micro_avg
     said = f"Micro-Avg {micro}"
-    notes = [said, *(f"{name}: {error}" for name, error in results.failed.items()), str(run.path)]
+    notes = [said, *(f"{task}: {error}" for task, error in results.failed.items()), str(path)]
     return html_table(
-        f"{run.name}, profile {run.manifest['profile']}", ("task", "score", "95 %", "n", "shots"), rows, notes
+        f"{name}, profile {results.manifest['profile']}", ("task", "score", "95 %", "n", "shots"), rows, notes
     )
 
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING
 
 from darumeru.core.errors import UserError
-
-if TYPE_CHECKING:
-    from darumeru.runs.annotate import Annotation
+from darumeru.runs.annotation import Annotation
 
 UNMATCHED = "no_match"
 """Noted of an answer that a pattern does not match; its text is then empty."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,7 +44,7 @@ class Run:
     def _repr_html_(self) -> str:
         from darumeru.runs.frames import run_html
 
-        return run_html(self)
+        return run_html(self.name, self.path, self.results)
 
     @property
     def name(self) -> str:
@@ -74,21 +73,7 @@ class Run:
         """
         from darumeru.runs.frames import samples_frame
 
-        return samples_frame(self, tasks)
-
-    def export(self, form: str = "lm-eval") -> list[Path]:
-        """Write the run in another program's files below its folder; returns their paths. form: "lm-eval".
-
-        Example::
-
-            run.export("lm-eval")   # RUN/lm_eval/MODEL/results_*.json and samples_*.jsonl
-        """
-        if form != "lm-eval":
-            raise UserError(f"unknown format `{form}`", "export", "known: lm-eval")
-        from darumeru.lm_eval_bridge import export_results
-
-        paths: list[Path] = export_results(self)
-        return paths
+        return samples_frame(self.path, self.results, self.rows, tasks)
 
 
 def load_run(path: str | Path, *, finished: bool = True, check_samples: bool = False) -> Run:
@@ -168,34 +153,3 @@ def check_files(run: Path, results: Results) -> None:
         path = run / name
         if not path.is_file() or file_hash(path) != claimed:
             raise UserError("differs from what results.json was computed from", str(path), "`darumeru score` it again")
-
-
-def load_runs(
-    paths: Sequence[str | Path] | str | Path, *, strict: bool = False, partial: bool = False
-) -> pandas.DataFrame:
-    """Scores of runs as a tidy DataFrame: one line a run and task, with run, model, profile, task, group, value, low
-    and high (95 %), n, expected, num_fewshot, limited and the failure rates.
-
-    paths: run folders, or folders of runs. What is no finished run there is left out with a warning; strict: it is a
-    UserError. partial: unfinished runs count with what is answered. UserError where nothing can be read.
-
-    Example::
-
-        frame = darumeru.load_runs("runs")
-        frame.pivot(index="task", columns="model", values="value")
-    """
-    from darumeru.runs.frames import runs_frame
-
-    runs: list[Run] = []
-    left_out: list[UserError] = []
-    for path in [paths] if isinstance(paths, str | Path) else paths:
-        for folder in run_folders(path) or [Path(path).expanduser()]:
-            try:
-                runs.append(any_run(folder) if partial else load_run(folder))
-            except UserError as error:
-                left_out.append(error)
-    if left_out and (strict or not runs):
-        raise left_out[0]
-    for one in left_out:
-        warnings.warn(f"left out: {one.line()}", stacklevel=2)
-    return runs_frame(runs)

@@ -20,7 +20,8 @@ from darumeru.leaderboard.published import load_published
 from darumeru.leaderboard.table import Mark, Table
 from darumeru.metrics import METRICS
 from darumeru.metrics.measure import Measure
-from darumeru.runs.run import load_run, load_runs
+from darumeru.runs.run import load_run
+from darumeru.runs.run_table import load_runs
 from darumeru.runs.score import score_run
 from tests.leaderboards.made_runs import chosen, copied, make_run
 from tests.shared_data import ROOT

@@ -254,7 +254,8 @@ def test_a_metric_of_today_is_computed_from_stored_answers(place: Place) -> None
 
 def test_a_parser_of_a_task_is_applied_to_stored_answers(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A parser that reads every answer as the target's own words makes recall 1; the raw answers stay."""
-    from darumeru.runs.annotate import ANNOTATORS, Annotation
+    from darumeru.runs.annotate import ANNOTATORS
+    from darumeru.runs.annotation import Annotation
 
     first, _, _ = place.run()
 

@@ -20,7 +20,8 @@ from darumeru.runs import evaluate
 from darumeru.runs.config import RunConfig
 from darumeru.runs.manifest import read_manifest
 from darumeru.runs.rescore import rescore
-from darumeru.runs.run import Run, load_run, load_runs
+from darumeru.runs.run import Run, load_run
+from darumeru.runs.run_table import load_runs
 from tests.runs.data_folders import SUITE, small_suite
 from tests.shared_data import ROOT, json_lines
 
