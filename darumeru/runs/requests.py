@@ -16,6 +16,7 @@ from darumeru.runs.config import AskConfig
 from darumeru.runs.draws import Draws
 from darumeru.runs.planned import Solver
 from darumeru.runs.thought_budget import LEAST, ThoughtBudget
+from darumeru.runs.turns import Turns
 from darumeru.runs.windows import Windows, window_requests
 from darumeru.tasks.formats.document import WINDOW
 from darumeru.tasks.profiles import Profile
@@ -28,15 +29,17 @@ Labels = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Asked:
-    """The requests that ask one sample, and what makes one answer of theirs; None where one request's is its own."""
+    """The requests that ask one sample, and what makes one answer of theirs; None where one request's is its own. more:
+    tokens that later requests may add to the prompt."""
 
     requests: tuple[Request, ...]
     solver: Solver | None = None
+    more: int = 0
 
     @property
     def length(self) -> int:
         """Tokens of the longest prompt, with a continuation that is scored after it."""
-        return max(map(_length, self.requests))
+        return max(map(_length, self.requests)) + self.more
 
 
 def _length(request: Request) -> int:
@@ -90,12 +93,26 @@ class RequestMaker:
             for sample, messages in zip(samples, rendered, strict=True)
         ]
         prompts = self.builder.ids(texts)
-        budget = ThoughtBudget(self._thoughts(spec), spec.max_new_tokens, self.builder, self.keyed)
-        solver = budget if self._thinks(spec) and self.builder.tokenizer is not None else None
-        return [
-            Asked((self.keyed(Request(tuple(prompt), kind, text, messages)),), solver)
+        requests = [
+            self.keyed(Request(tuple(prompt), kind, text, messages))
             for prompt, kind, text, messages in zip(prompts, kinds, texts, rendered, strict=True)
         ]
+        return [self._texts(spec, sample, request) for sample, request in zip(samples, requests, strict=True)]
+
+    def _texts(self, spec: TaskSpec, sample: Sample, request: Request) -> Asked:
+        if sample.turns:
+            more = sum(self._tokens(text) + self.new_tokens(spec) for text in sample.turns)
+            return Asked((request,), Turns(sample.turns, self.builder, self.keyed), more)
+        if self._thinks(spec) and self.builder.tokenizer is not None:
+            return Asked((request,), ThoughtBudget(self._thoughts(spec), spec.max_new_tokens, self.builder, self.keyed))
+        return Asked((request,))
+
+    def _tokens(self, text: str) -> int:
+        """Tokens that a turn adds, with those that stand around it in a template; 0 where a server counts them."""
+        if self.builder.tokenizer is None:
+            return 0
+        around = self.builder.text((Message("user", ""), Message("assistant", ""), Message("user", "")))
+        return len(self.builder.tokens(text)) + len(self.builder.tokens(around))
 
     def _windows(self, text: str, most: int) -> Asked:
         requests = tuple(map(self.keyed, window_requests(self.builder, text, most)))

@@ -18,7 +18,8 @@ class Sample:
     conversation(k): the messages with k few-shot examples (or k turns of dialogue context), 0 <= k <= most; the last
     message is the user's, or an assistant message that is left open for the model to go on with. continuation: for
     method "loglikelihood", the text of the assistant message to be scored. target: plain JSON. meta: what metrics need.
-    choices: of method "multiple_choice", the answers of this sample where they are not the task's.
+    choices: of method "multiple_choice", the answers of this sample where they are not the task's. turns: of method
+    "generate", what the user says next, each after the model's answer to the message before; the last answer counts.
     """
 
     task: str
@@ -30,3 +31,4 @@ class Sample:
     meta: Mapping[str, Any] = field(default_factory=dict)
     continuation: str | None = None
     choices: tuple[str, ...] | None = None
+    turns: tuple[str, ...] = ()

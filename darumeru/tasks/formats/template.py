@@ -21,6 +21,7 @@ from darumeru.tasks.spec import TaskSpec
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 TEMPLATES = ("prompt", "system", "answer")
+TURN = "turn "
 EXPRESSIONS = ("choices", "target", "id", "cluster")
 TargetKind = Literal["letter", "number", "index", "text"]
 
@@ -28,7 +29,8 @@ TargetKind = Literal["letter", "number", "index", "text"]
 @dataclass(frozen=True, kw_only=True)
 class Options(FormatOptions):
     """prompt, system, answer: templates of the user's message, of a system message, and of the text that opens the
-    model's ("Ответ:"). target: expression, the right answer; of generated answers also a list of right ones. choices:
+    model's ("Ответ:"). turns: templates of what the user says after the model's answers; the last answer is scored.
+    target: expression, the right answer; of generated answers also a list of right ones. choices:
     expression, the list of a record's choices, or one for each; without it the task's own `choices` are the answers.
     target_is: how `target` names the right choice: by its letter, number (from 1), index (from 0) or text. choose:
     whether the model says the letter of a choice or its text. id, cluster: expressions; records of one cluster belong
@@ -38,6 +40,7 @@ class Options(FormatOptions):
     target: str
     system: str | None = None
     answer: str | None = None
+    turns: tuple[str, ...] = ()
     choices: str | tuple[str, ...] | None = None
     target_is: TargetKind | None = None
     choose: Literal["letter", "text"] = "letter"
@@ -55,6 +58,7 @@ class Asked:
     opening: str
     labels: tuple[str, ...] | None
     target: Any
+    turns: tuple[str, ...] = ()
 
     @property
     def query(self) -> Conversation:
@@ -83,7 +87,9 @@ class Maker:
 
     @cached_property
     def templates(self) -> dict[str, RecordTemplate]:
-        return {name: RecordTemplate(self.name(name), source) for name, source in _given(self.options, TEMPLATES)}
+        turns = [(f"{TURN}{number}", source) for number, source in enumerate(self.options.turns, 2)]
+        given = [*_given(self.options, TEMPLATES), *turns]
+        return {name: RecordTemplate(self.name(name), source) for name, source in given}
 
     @cached_property
     def expressions(self) -> dict[str, RecordExpression]:
@@ -102,12 +108,15 @@ class Maker:
         labels = self._labels(choices, record)
         more = {"choices": list(choices or labels), "letters": list(labels)} if labels else {}
         texts = {name: template.render(record, more).strip("\n") for name, template in self.templates.items()}
-        if not texts["prompt"].strip():
-            raise UserError(f"{self.name('prompt')} makes an empty text", record.where)
+        turns = {name: text for name, text in texts.items() if name.startswith(TURN)}
+        for name in ("prompt", *turns):
+            if not texts[name].strip():
+                raise UserError(f"{self.name(name)} makes an empty text", record.where)
         said = choices if choices is not None and self.options.choose == "text" else labels
         asked = said if self.spec.method == "multiple_choice" else None
         target = self._target(record, choices, asked)
-        return Asked(texts.get("system"), texts["prompt"], texts.get("answer", "").rstrip(), asked, target)
+        opening = texts.get("answer", "").rstrip()
+        return Asked(texts.get("system"), texts["prompt"], opening, asked, target, tuple(turns.values()))
 
     def _choices(self, record: Record) -> tuple[str, ...] | None:
         """The texts of the record's choices."""
@@ -192,6 +201,7 @@ def samples(spec: TaskSpec, test: Sequence[Record], shots: Sequence[Record], wan
                 asked.target,
                 meta,
                 choices=None if asked.labels == spec.choices else asked.labels,
+                turns=asked.turns,
             )
         )
     check_metrics(spec, result)
@@ -231,6 +241,10 @@ def check(spec: TaskSpec) -> Iterator[tuple[str, str]]:
             yield name, error.what
     if spec.method == "multiple_choice" and not spec.choices and not spec.options.get("choices"):
         yield "choices", "must give a record's choices, or `choices` of the task name the closed set of answers"
+    if spec.method != "generate" and spec.options.get("turns"):
+        yield "turns", "are answered with texts: method generate"
+    if spec.options.get("turns") and spec.num_fewshot != 0:
+        yield "turns", "have no examples: `num_fewshot: 0`"
     if spec.method == "loglikelihood":
         yield "prompt", "cannot stand with method loglikelihood (format `document` scores whole texts)"
     if spec.method == "generate" and spec.options.get("choices") and spec.options.get("target_is"):
