@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ def test_a_broken_line_in_the_middle_is_an_error(tmp_path: Path) -> None:
 def test_where_vllm_cannot_run_the_transformers_engine_answers(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("darumeru.engines.vllm_engine.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("darumeru.core.packages.find_spec", lambda name: None if name == "vllm" else find_spec(name))
     heard: list[str] = []
     found = Synthesis(str(model), "vllm", 4, 256).run(prompts(tmp_path, 2), tmp_path / "answers.jsonl", heard.append)
     assert any("vLLM is not installed" in line and "transformers engine answers" in line for line in heard)

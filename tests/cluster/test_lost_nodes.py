@@ -56,7 +56,7 @@ def test_a_run_loses_a_cable_and_a_node_and_nothing_else(nodes: Nodes, tmp_path:
     command = nodes.command(*WORDS, "--output", tmp_path / "run", "--cluster", nodes.address)
     with errors.open("w") as stderr:
         run = subprocess.Popen(command, env=nodes.environment, stdout=subprocess.DEVNULL, stderr=stderr)
-    wait_until(lambda: len({pid for pid, _ in asked(nodes)}) == 3 and len(stored(tmp_path / "run")) >= 12, run, errors)
+    wait_until(lambda: len({pid for pid, _ in asked(nodes)}) == 3 and len(stored(tmp_path / "run")) >= 6, run, errors)
     nodes.cut_off(1)
     nodes.kill(2)
     before = len(asked(nodes))
