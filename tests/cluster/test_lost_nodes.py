@@ -50,22 +50,35 @@ def wait_until(what: Callable[[], bool], run: subprocess.Popen[bytes], errors: P
         time.sleep(0.1)
 
 
+def _two_nodes_lost(nodes: Nodes, run: subprocess.Popen[bytes], errors: Path, folder: Path) -> tuple[int, set[str]]:
+    """One node cut off, one killed and back: how often was asked before, and the keys of what was stored then."""
+    wait_until(lambda: len({pid for pid, _ in asked(nodes)}) == 3 and len(stored(folder)) >= 6, run, errors)
+    nodes.cut_off(1)
+    nodes.kill(2)
+    before = len(asked(nodes))
+    kept = {key for _, _, key in stored(folder)}
+    nodes.join(2)
+
+    def replaced() -> bool:
+        said = errors.read_text()
+        return said.count(" is lost, ") == 2 and " answers again on " in said
+
+    wait_until(replaced, run, errors)
+    return before, kept
+
+
 def test_a_run_loses_a_cable_and_a_node_and_nothing_else(nodes: Nodes, tmp_path: Path) -> None:
     errors, hold = tmp_path / "stderr", Path(nodes.environment[JOURNAL] + HOLD)
     hold.touch()
     command = nodes.command(*WORDS, "--output", tmp_path / "run", "--cluster", nodes.address)
     with errors.open("w") as stderr:
         run = subprocess.Popen(command, env=nodes.environment, stdout=subprocess.DEVNULL, stderr=stderr)
-    wait_until(lambda: len({pid for pid, _ in asked(nodes)}) == 3 and len(stored(tmp_path / "run")) >= 6, run, errors)
-    nodes.cut_off(1)
-    nodes.kill(2)
-    before = len(asked(nodes))
-    kept = {key for _, _, key in stored(tmp_path / "run")}
-    nodes.join(2)
-    wait_until(lambda: errors.read_text().count(" is lost, ") == 2 and " answers again on " in errors.read_text(), run,
-               errors)  # fmt: skip
-    hold.unlink()
-    assert run.wait(300) == 0, errors.read_text()
+    try:
+        before, kept = _two_nodes_lost(nodes, run, errors, tmp_path / "run")
+        hold.unlink()
+        assert run.wait(300) == 0, errors.read_text()
+    finally:
+        run.kill()  # a run that goes on would keep the nodes from the tests after this one
     assert errors.read_text().count(" is lost, ") == 2
 
     free = {name: value for name, value in nodes.environment.items() if name != JOURNAL}
