@@ -106,11 +106,14 @@ def contestant_generate(job: dict[str, Any]) -> dict[str, float]:
     from vllm import LLM, SamplingParams
 
     requests = json.loads(Path(job["requests"]).read_text(encoding="utf-8"))
+    longest = max(
+        len(one["prompt"]) + len(one.get("continuation", [])) + one.get("max_new_tokens", 1) for one in requests
+    )
     began = time.perf_counter()
     llm = LLM(
         model=job["model"],
         enforce_eager=True,
-        max_model_len=4096,
+        max_model_len=max(4096, longest),
         dtype=job["dtype"],
         disable_log_stats=True,
         enable_prefix_caching=True,
@@ -200,6 +203,7 @@ def main() -> None:
     parser.add_argument("--model", default="demo/darumeru-demo")
     parser.add_argument("--data", default="bundled")
     parser.add_argument("--tasks", default="darumeru", help="of the run that is compared with LLM.generate alone")
+    parser.add_argument("--no-choices", action="store_true", help="that run alone, without lm-eval on choice tasks")
     parser.add_argument("--limit", type=int, default=None)
     parser.add_argument("--num-fewshot", type=int, default=5)
     parser.add_argument("--json", action="store_true")
@@ -211,7 +215,8 @@ def main() -> None:
         Path(result_file).write_text(json.dumps(result))
         return
     report: dict[str, Any] = {}
-    suites = ((asked.tasks, asked.tasks.split(","), ("generate",)), ("choice", CHOICE_TASKS, ("generate", "lm-eval")))
+    suites = [(asked.tasks, asked.tasks.split(","), ("generate",))]
+    suites += [] if asked.no_choices else [("choice", list(CHOICE_TASKS), ("generate", "lm-eval"))]
     for label, tasks, others in suites:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
