@@ -24,7 +24,7 @@ def test_without_vllm_the_way_on_is_said(tiny_model: Path, monkeypatch: pytest.M
     def missing(name: str, *rest: Any) -> Any:
         return None if name == "vllm" else find(name, *rest)
 
-    monkeypatch.setattr(importlib.util, "find_spec", missing)
+    monkeypatch.setattr("darumeru.core.packages.find_spec", missing)
     with pytest.raises(UserError, match=r"vLLM is not installed \(pip install .*darumeru\[.*--engine transformers\)"):
         load_engine("vllm", EngineOptions(model=str(tiny_model)))
 
