@@ -16,7 +16,7 @@ from typing import Any
 from darumeru.core.errors import UserError
 from darumeru.core.files import parse_json, to_json, write_atomically
 from darumeru.core.secrets import redacted
-from darumeru.core.shapes import check_shape
+from darumeru.core.shapes import check_shape, is_number
 
 MANIFEST = "manifest.json"
 SCHEMA = 2
@@ -142,9 +142,23 @@ def read_manifest(run: Path) -> dict[str, Any]:
         check_shape(manifest["spec"], {"answers": dict, "scores": dict})
         for session in manifest["sessions"]:
             check_shape(session, {"started": str})
+        _check_tasks(manifest)
     except ValueError as error:
         raise UserError(f"is not a manifest of a run: {error}", str(path)) from error
     return manifest
+
+
+def _check_tasks(manifest: Mapping[str, Any]) -> None:
+    """What a manifest says of single tasks: ValueError where it is of another shape."""
+    check_shape(manifest["data"], {"tasks": dict})
+    for task in manifest["data"]["tasks"].values():
+        check_shape(task, {})
+    sampling = manifest.get("sampling", {})
+    check_shape({"sampling": sampling}, {"sampling": dict})
+    for drawn in sampling.values():
+        check_shape(drawn, {"num_samples": int})
+        if not is_number(drawn.get("temperature")):
+            raise ValueError("`temperature` of `sampling` must be a number")
 
 
 def check_schema(found: int, known: int, path: Path) -> None:

@@ -232,7 +232,7 @@ def test_bf16_rows_are_read_as_they_are_stored() -> None:
 
 def test_the_worked_example_of_the_documentation_is_true(capsys: pytest.CaptureFixture[str]) -> None:
     text = (Path(__file__).parents[2] / "docs" / "adaptation.md").read_text(encoding="utf-8")
-    code, shown = re.findall(r"```python\n(import numpy.*?)```\s+```\n(.*?)```", text, re.DOTALL)[0]
+    code, shown = re.findall(r"```python\n(import numpy.*?)```\s+```text\n(.*?)```", text, re.DOTALL)[0]
     names: dict[str, Any] = {}
     exec(code, names)
     assert capsys.readouterr().out == shown
