@@ -50,9 +50,15 @@ class Pending:
             yield self._row(request, answer, request.key)
             return
         self.parts[request.key] = answer
-        yield self._row(request, answer, request.key, self._numbers[request.key])
-        if all(one.key in self.parts for one in self._asked):
-            yield from self._go_on(self._solving, self._asked)
+        part = self._row(request, answer, request.key, self._numbers[request.key])
+        if not all(one.key in self.parts for one in self._asked):
+            yield part
+            return
+        after = list(self._go_on(self._solving, self._asked))
+        # A sample whose one request says it all is stored once, under its own key.
+        if len(self._numbers) > 1 or not (isinstance(after[0], StoredAnswer) and after[0].answer is answer):
+            yield part
+        yield from after
 
     def _go_on(
         self, solving: Generator[Sequence[Request], Sequence[Answer], Answer], asked: Sequence[Request]

@@ -193,7 +193,8 @@ def test_names_that_differ_in_a_sign_are_three_tasks() -> None:
 def test_a_definition_is_what_asks_and_what_scores() -> None:
     spec = load_registry().specs["darumeru/rcb"]
     assert not set(spec.asking()) & set(spec.scoring()) - {"options"}
-    left = {"prompt_limit", "num_fewshot", "judge"}  # to the run, or to nobody, unless a task says otherwise
+    # To the run, or to nobody, unless a task says otherwise.
+    left = {"prompt_limit", "num_fewshot", "judge", "temperature", "top_p", "top_k", "num_samples"}
     assert set(spec.definition()) == {f.name for f in fields(spec)} - {"name", "description", "differs"} - left
     assert json.loads(json.dumps(spec.definition())) == spec.definition()
     other = replace(spec, metrics=("acc",), description="other", most_records=3)
