@@ -52,7 +52,7 @@ def fake_server() -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, str(case("fake_server.py")), "--port", str(port), "--seconds", "900"]
+    command = [sys.executable, str(case("fake_server.py")), "--port", str(port), "--seconds", "7200"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
         for _ in range(100):
