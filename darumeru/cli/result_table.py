@@ -13,27 +13,38 @@ from darumeru.core.numbers import interval, number, percent, seconds
 from darumeru.leaderboard.measures import task_measure
 from darumeru.runs.results import Results, Score, TaskScore
 
+# A longer name of a task leaves no room beside it for notes on a terminal of 80 columns.
+LONGEST = 30
+
 
 def result_table(results: Results) -> Group:
-    """Tasks by group with score, interval, coverage and failure rates, then group means and Micro-Avg."""
-    manifest = results.manifest
+    """Tasks by group with score, interval, coverage and failure rates, then group means and Micro-Avg. Notes stand in
+    the last column, or below the table where names are long."""
+    below = max(map(len, results.tasks), default=0) > LONGEST
     table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
-    for name in ("task", "score", "95 %", "n", "shots", "notes"):
+    for name in ("task", "score", "95 %", "n", "shots", "notes")[: 5 if below else 6]:
         table.add_column(name, justify="left" if name in ("task", "notes") else "right", no_wrap=name != "notes")
-    groups = list(dict.fromkeys(task.group for task in results.tasks.values()))
-    for group in groups:
+    notes: list[Text] = []
+
+    def add(name: Text, *cells: Any) -> None:
+        *numbers, note = cells
+        table.add_row(name, *numbers, *([] if below else [note]))
+        if below and note.plain:
+            notes.append(Text.assemble((f"{name.plain.strip()}: ", "dim"), note))
+
+    for group in dict.fromkeys(task.group for task in results.tasks.values()):
         tasks = [task for task in results.tasks.values() if task.group == group]
         mean = results.groups.get(group)
-        table.add_row(Text(group, style="bold cyan"), *_bold(mean), "", "", _reason(mean))
+        add(Text(group, style="bold cyan"), *_bold(mean), "", "", _reason(mean))
         for task in tasks:
             digits = task_measure(results, task.name).digits
-            table.add_row(f"  {task.name}", *_cells(task.score, digits), _coverage(task), _shots(task), _notes(task))
+            add(Text(f"  {task.name}"), *_cells(task.score, digits), _coverage(task), _shots(task), _notes(task))
         for name, inner in results.groups.items():
             if name.startswith(f"{group}:"):
-                table.add_row(Text(f"  {name}", style="bold"), *_bold(inner), "", "", _reason(inner))
+                add(Text(f"  {name}", style="bold"), *_bold(inner), "", "", _reason(inner))
     table.add_section()
-    table.add_row(Text("Micro-Avg", style="bold"), *_bold(results.micro_avg), "", "", _reason(results.micro_avg))
-    return Group(Text(_heading(manifest), style="bold"), table, Text(_footer(results), style="dim"))
+    add(Text("Micro-Avg", style="bold"), *_bold(results.micro_avg), "", "", _reason(results.micro_avg))
+    return Group(Text(_heading(results.manifest), style="bold"), table, *notes, Text(_footer(results), style="dim"))
 
 
 def _heading(manifest: Mapping[str, Any]) -> str:
