@@ -24,6 +24,7 @@ _LONGEST = 60
 
 # Outside of ASCII's controls, which JSON escapes by itself.
 _STEERING = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -107,6 +108,12 @@ def json_line(value: Any) -> str:
     except UnicodeEncodeError:
         text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text + "\n"
+
+
+def has_half_character(value: Any) -> bool:
+    """Whether a text, or a JSON value with texts in it, holds half a character ("\\ud800"): JSON can, a tokenizer
+    cannot."""
+    return bool(_HALF.search(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
 
 
 def parse_json(text: str | bytes) -> Any:

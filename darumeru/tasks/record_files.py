@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from darumeru.core.errors import UserError
+from darumeru.core.files import has_half_character
 from darumeru.core.terminal import one_line
 from darumeru.tasks.record import Record
 
@@ -91,12 +92,9 @@ def _parsed(text: bytes, where: str) -> Any:
 
 
 def _check_texts(values: Mapping[str, Any], where: str) -> None:
-    """JSON can hold half a character ("\\ud800"), a tokenizer cannot."""
     for name, value in values.items():
-        try:
-            json.dumps([name, value], ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise UserError(f"`{one_line(name)}` holds half a character (a lone surrogate)", where) from error
+        if has_half_character([name, value]):
+            raise UserError(f"`{one_line(name)}` holds half a character (a lone surrogate)", where)
 
 
 def _csv(content: bytes, shown: str, delimiters: str = ",;\t|") -> Iterator[Record]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from darumeru.core.errors import UserError
-from darumeru.core.files import content_hash, write_atomically
+from darumeru.core.files import content_hash, has_half_character, write_atomically
 from darumeru.core.message import Message
 
 ROLES = {"system": "system", "user": "user", "assistant": "assistant", "human": "user", "bot": "assistant"}
@@ -101,10 +101,12 @@ def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 continue
             try:
                 record = json.loads(raw.decode("utf-8-sig"))
-            except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"not JSONL: {error}", where, "one JSON object a line") from error
             if not isinstance(record, dict):
                 raise UserError("not JSONL: the line holds no object", where, "one JSON object a line")
+            if has_half_character(record):
+                raise UserError("holds half a character (a lone surrogate)", where, "leave the line out")
             number += 1
             yield where, record
     if not number:

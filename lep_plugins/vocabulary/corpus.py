@@ -15,6 +15,7 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from darumeru.core.errors import UserError
+from darumeru.core.files import has_half_character
 
 Normalization = Literal["NFC", "NFKC"]
 Advance = Callable[[int], None]
@@ -134,11 +135,14 @@ def _json_lines(path: Path, reader: io.TextIOWrapper, field: str) -> Iterator[st
         where = f"{path}:{number}"
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"not a JSON line: {error.msg}", where=where) from None
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"not a JSON line: {getattr(error, 'msg', error)}", where=where) from None
         text = record.get(field) if isinstance(record, dict) else None
         if not isinstance(text, str):
             raise UserError(f'no text in the field "{field}"', where=where, mend="name it with --field")
+        if has_half_character(text):
+            what = f'the field "{field}" holds half a character (a lone surrogate)'
+            raise UserError(what, where=where, mend="no tokenizer takes that: leave the line out")
         yield text
 
 

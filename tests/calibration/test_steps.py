@@ -147,6 +147,7 @@ BAD: list[tuple[Callable[[Path], dict[str, Any]], str]] = [
     (lines("data"), "the data file holds no record"),
     (lines("data", GOOD, "{broken"), "line 2: not JSONL"),
     (lines("data", "[1]"), "line 1: not JSONL: the line holds no object"),
+    (lines("data", GOOD, '{"instruction": "а \\ud83d", "output": "б"}'), "line 2: holds half a character"),
     (lines("data", GOOD, '{"text": "Вопрос"}'), "line 2: a record without messages or instruction"),
     (lines("data", '{"instruction": "Вопрос"}'), "line 1: a record without a question and its answer"),
     (lines("data", '{"messages": []}'), "`messages` is not a list of messages"),

@@ -520,6 +520,12 @@ def test_texts_are_composed_and_keep_their_line_ends(tmp_path: Path) -> None:
         ("cut.txt.xz", lzma.compress(RUSSIAN.encode())[:200], "cannot be unpacked"),
         ("plain.txt.gz", b"no gzip", "cannot be unpacked"),
         ("broken.jsonl", b'{"text": "a"}\n{"text"\n', "broken.jsonl:2: not a JSON line"),
+        (
+            "half.jsonl",
+            b'{"text": "a"}\n{"text": "b \\ud83d"}\n',
+            'half.jsonl:2: the field "text" holds half a character',
+        ),
+        ("deep.jsonl", b"[" * 100_000, "deep.jsonl:1: not a JSON line"),
         ("other.jsonl", b'{"body": "a"}\n', 'other.jsonl:1: no text in the field "text"'),
         ("broken.parquet", b"PAR1 and nothing", "not a Parquet file"),
     ],
