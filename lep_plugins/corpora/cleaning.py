@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from darumeru.core.files import to_json, write_atomically
+from darumeru.core.files import json_line, to_json, write_atomically
 from lep_plugins.corpora.documents import Document, Split, documents, read_lines, shards, write_lines
 from lep_plugins.corpora.quality import Rules, quality_filter, word_splitter
 
@@ -194,19 +194,19 @@ class Cleaning:
         """text.jsonl: every document that stays, then those with copies once more for each copy."""
         paths = self._shards("judged")
         rates, weights = self._rehydration(paths)
-        temporary = self.folder / ".text.partial"
+        temporary, dropped_file = self.folder / ".text.partial", self.folder / "dropped.jsonl"
         dropped: dict[str, Counter[str]] = {}
         counts: Counter[str] = Counter()
-        with temporary.open("w", encoding="utf-8") as file, (self.folder / "dropped.jsonl").open("w") as out:
+        with temporary.open("w", encoding="utf-8") as file, dropped_file.open("w", encoding="utf-8") as out:
             for turn in range(max([1, *weights.values()])):
                 for one in (one for path in paths for one in read_lines(path)):
                     if not one["stage"] and turn < weights.get(_group(one["duplicates"]), 1):
                         kept = {key: one[key] for key in ("text", "source", "number", "score", "duplicates")}
-                        file.write(_line(kept))
+                        file.write(json_line(kept))
                         counts["written" if turn == 0 else "copies"] += 1
                         counts["written_characters"] += one["characters"]
                     elif one["stage"] and turn == 0:
-                        out.write(_line(one))
+                        out.write(json_line(one))
                         dropped.setdefault(one["stage"], Counter())[one["reason"]] += 1
                     counts["read"] += turn == 0
                     counts["read_characters"] += one["characters"] if turn == 0 else 0
@@ -243,12 +243,6 @@ class Cleaning:
 
 
 _STAGES = ("language", "duplicates", "quality")
-
-
-def _line(values: Mapping[str, Any]) -> str:
-    import json
-
-    return json.dumps(values, ensure_ascii=False) + "\n"
 
 
 def _group(size: int) -> int:

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from darumeru.core.files import write_atomically
+from darumeru.core.files import json_line, write_atomically
 from lep_plugins.vocabulary.corpus import Corpus
 
 Split = Literal["blank", "line"]
@@ -62,7 +62,7 @@ def shards(found: Iterable[Document], size: int, start: int) -> Iterator[tuple[i
 def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Replace a file of JSON lines, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in records))
+    write_atomically(path, "".join(map(json_line, records)))
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -66,8 +66,9 @@ def rules_of(language: str) -> Rules:
     return RULES[language]
 
 
-def words_of() -> Any:
-    """datatrove's word splitter for languages with spaces: letters and digits, or one sign."""
+@cache
+def word_splitter() -> Any:
+    """datatrove's word splitter for languages with spaces (one for all filters): letters and digits, or one sign."""
     import regex
     from datatrove.utils.word_tokenizers import WordTokenizer
 
@@ -84,12 +85,6 @@ def words_of() -> Any:
             return [found.span() for found in pattern.finditer(text)]
 
     return PlainWords()
-
-
-@cache
-def word_splitter() -> Any:
-    """One for all filters."""
-    return words_of()
 
 
 def quality_filter(rules: Rules) -> Filter:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
 from darumeru.adaptation.protocols import Candidate, StepContext
 from darumeru.core.errors import UserError
+from darumeru.core.packages import require
 from lep_plugins.corpora.cleaning import Cleaning, Job
 from lep_plugins.corpora.documents import Split, documents
 from lep_plugins.corpora.quality import Rules, fitted, rules_of
@@ -50,8 +50,7 @@ class CorpusStep:
 
     def job(self) -> Job:
         """The work, with fitted thresholds. UserError: datatrove is not installed, too little reference text."""
-        if find_spec("datatrove") is None:
-            raise UserError("needs the library datatrove", self.name, "pip install 'darumeru[corpus]'")
+        require("datatrove", self.name)
         rules: Rules = replace(rules_of(self.language), min_words=self.min_words)
         if self.reference:
             good = (one.text for one in documents(self.reference, self.field, self.split))
