@@ -10,20 +10,20 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Marks:
-    """open, close: stand around thoughts. begin, end: what may stand around the answer that follows. between: what has
-    to stand before `close` where that alone does not end thoughts. The texts of one family of models, as its chat
-    template or its documentation has them."""
+    """open, close: stand around thoughts. begin, end: what may stand around the answer that follows. shut: what ends
+    thoughts by force and lets the answer begin, where that is not `close` and `begin`. The texts of one family of
+    models, as its chat template or its documentation has them."""
 
     open: str
     close: str
     begin: str = ""
     end: str = ""
-    between: str = ""
+    shut: str = ""
 
     @property
     def closing(self) -> str:
         """What ends thoughts and lets the answer begin."""
-        return f"{self.between}{self.close}\n" if self.close == "</think>" else self.between + self.close + self.begin
+        return self.shut or self.close + self.begin
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -36,13 +36,15 @@ class Marks:
 
 
 MARKS = (
-    Marks("<think>", "</think>"),  # Qwen 3, DeepSeek, GLM, EXAONE, Nemotron, SmolLM3
+    # Qwen 3, DeepSeek, GLM, EXAONE, Nemotron, SmolLM3
+    Marks("<think>", "</think>", shut="</think>\n"),
+    # gpt-oss (harmony)
     Marks(
         "<|channel|>analysis<|message|>",
         "<|channel|>final<|message|>",
         end="<|end|>",
-        between="<|end|><|start|>assistant",
-    ),  # gpt-oss (harmony)
+        shut="<|end|><|start|>assistant<|channel|>final<|message|>",
+    ),
     Marks("<|channel>thought", "<channel|>"),  # Gemma 4
     Marks("<|START_THINKING|>", "<|END_THINKING|>", "<|START_RESPONSE|>", "<|END_RESPONSE|>"),  # Command A
     Marks("[THINK]", "[/THINK]"),  # Magistral
@@ -52,25 +54,26 @@ MARKS = (
 
 @dataclass(frozen=True)
 class Said:
-    """What a model said. answer: without its thoughts. start, end: where it stands in the text. thinking: the text ends
-    within thoughts."""
+    """What a model said. answer: without its thoughts. start, end: where it stands in the text. within: the marks of
+    the thoughts that the text ends in."""
 
     answer: str
     start: int
     end: int
-    thinking: bool = False
+    within: Marks | None = None
 
 
 def answer_of(prompt: str, text: str) -> Said:
     """The part of a generated text that is the answer: what follows the thoughts, without the line feeds at its
     beginning; a text without marks of thoughts stays as it is."""
-    start, thought, opened = 0, False, False
+    start, thought = 0, False
     for marks in MARKS:
         if marks.close in text:
             start, thought = max(start, text.rindex(marks.close) + len(marks.close)), True
-        opened |= text.lstrip().startswith(marks.open) or prompt.rstrip().endswith(marks.open)
+    ahead, behind = prompt.rstrip(), text.lstrip()
+    opened = next((marks for marks in MARKS if behind.startswith(marks.open) or ahead.endswith(marks.open)), None)
     if opened and not thought:
-        return Said("", len(text), len(text), thinking=True)
+        return Said("", len(text), len(text), opened)
     end = len(text)
     for marks in MARKS:
         if marks.begin and marks.begin in text[start:]:
@@ -80,14 +83,6 @@ def answer_of(prompt: str, text: str) -> Said:
     if thought:
         start += len(text[start:end]) - len(text[start:end].lstrip("\n"))
     return Said(text[start:end], start, end)
-
-
-def begun(prompt: str, text: str) -> Marks:
-    """The marks of the thoughts that a text is within, as answer_of finds them; where none shows, most models' own."""
-    for marks in MARKS:
-        if text.lstrip().startswith(marks.open) or prompt.rstrip().endswith(marks.open):
-            return marks
-    return MARKS[0]
 
 
 def kept_tokens(tokenizer: Any) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ def without_thoughts(prompt: str, found: Annotation) -> Annotation:
     if answer.text is None:
         return found
     said = answer_of(prompt, answer.text)
-    if said.thinking:
+    if said.within:
         return replace(found, answer=replace(answer, text="", tokens=()), notes=(*found.notes, STILL_THINKING))
     text, tokens = said.answer, answer.tokens
     if THOUGHT_TOKENS in answer.extra and tokens is not None:
@@ -79,7 +79,7 @@ def thought_counter(decode: Callable[[Sequence[int]], str]) -> Callable[[Answer]
         if answer.text is None or not answer.tokens:
             return answer
         said = answer_of("", answer.text)
-        if said.thinking or said.answer == answer.text:
+        if said.within or said.answer == answer.text:
             return answer
         start, end = (_fewest(decode, answer.tokens, length) for length in (said.start, said.end))
         return replace(answer, extra={**answer.extra, THOUGHT_TOKENS: float(start), ANSWER_TOKENS: float(end - start)})

@@ -46,16 +46,16 @@ def place(config: RunConfig) -> Path:
 
 def prepare(config: RunConfig, folder: Path, progress: Progress) -> Session:
     """Everything before the first question, for a run whose answers lie, or would lie, in `folder`."""
-    today = run_date(config, folder)
+    today = run_date(config.date, folder)
     progress.phase("looking at the model")
     subject = find_subject(config, today)
     return Session.prepare(config, subject, progress)
 
 
-def run_date(config: RunConfig, folder: Path) -> date:
+def run_date(said: str | None, folder: Path) -> date:
     """What templates take for today: as said, else the day on which the folder's run was first started."""
-    if config.date is not None:
-        return date.fromisoformat(config.date)
+    if said is not None:
+        return date.fromisoformat(said)
     earlier = earlier_manifest(folder)
     stored = earlier and (earlier["template"].get("date") or earlier["started"][:10])
     return date.fromisoformat(stored) if stored else date.today()

@@ -9,12 +9,12 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from darumeru.core.errors import UserError
 from darumeru.core.files import parse_json, to_json, write_atomically
+from darumeru.core.packages import installed
 from darumeru.core.secrets import redacted
 from darumeru.core.shapes import check_shape, is_number
 
@@ -53,13 +53,7 @@ _SHAPE = {
 
 def versions() -> dict[str, str]:
     """Version of Python and of each installed package that numbers depend on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {"python": platform.python_version(), **installed(PACKAGES)}
 
 
 def hardware() -> dict[str, Any]:

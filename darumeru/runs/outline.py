@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from darumeru.runs.manifest import MANIFEST, hardware, read_manifest
 from darumeru.runs.planned import PlannedSample, PlannedTask
 from darumeru.runs.session import Session
 from darumeru.runs.store import SampleStore
+
+COUNTS = ("samples", "pending", "requests", "prompt_tokens", "new_tokens")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,12 @@ class Outline:
     max_length: int
     tasks: tuple[TaskOutline, ...]
     speed: Speed | None = None
-    totals: Mapping[str, int | None] = field(default_factory=dict)
+
+    @property
+    def totals(self) -> dict[str, int | None]:
+        """COUNTS over all tasks; None where one of them cannot be counted."""
+        columns = {name: [getattr(one, name) for one in self.tasks] for name in COUNTS}
+        return {name: None if None in values else sum(values) for name, values in columns.items()}
 
     @property
     def seconds(self) -> float | None:
@@ -69,21 +76,15 @@ class Outline:
 def outline(session: Session, folder: Path) -> Outline:
     """The counts of a prepared session whose answers would go to `folder`; its sibling folders are looked at for an
     earlier run that tells the speed."""
-    pending = Counter[str]()
     asked: dict[str, list[PlannedSample]] = {}
     for one in pending_samples(session.plan, SampleStore(folder)):
-        pending[one.planned.sample.task] += 1
         asked.setdefault(one.planned.sample.task, []).append(one.planned)
     tasks = tuple(
         _task(task, asked.get(task.spec.name, []), session.incomplete.get(task.spec.name))
         for task in session.plan.tasks
     )
-    totals = {
-        name: None if any(getattr(one, name) is None for one in tasks) else sum(getattr(one, name) for one in tasks)
-        for name in ("samples", "pending", "requests", "prompt_tokens", "new_tokens")
-    }
-    speed = next(_speeds(session, folder), None) if pending else None
-    return Outline(session.subject.name, session.subject.engine, session.plan.max_length, tasks, speed, totals)
+    speed = next(_speeds(session, folder), None) if asked else None
+    return Outline(session.subject.name, session.subject.engine, session.plan.max_length, tasks, speed)
 
 
 def _task(task: PlannedTask, pending: list[PlannedSample], refused: str | None) -> TaskOutline:

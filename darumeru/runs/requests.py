@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 
 from darumeru.core.message import Message
 from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
@@ -109,10 +110,12 @@ class RequestMaker:
 
     def _tokens(self, text: str) -> int:
         """Tokens that a turn adds, with those that stand around it in a template; 0 where a server counts them."""
-        if self.builder.tokenizer is None:
-            return 0
-        around = self.builder.text((Message("user", ""), Message("assistant", ""), Message("user", "")))
-        return len(self.builder.tokens(text)) + len(self.builder.tokens(around))
+        return len(self.builder.tokens(text)) + self._around if self.builder.tokenizer is not None else 0
+
+    @cached_property
+    def _around(self) -> int:
+        messages = Message("user", ""), Message("assistant", ""), Message("user", "")
+        return len(self.builder.tokens(self.builder.text(messages)))
 
     def _windows(self, text: str, most: int) -> Asked:
         requests = tuple(map(self.keyed, window_requests(self.builder, text, most)))

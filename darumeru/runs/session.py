@@ -178,6 +178,7 @@ class Session:
     def _about(self) -> dict[str, Any]:
         """What the manifest says of the run: its spec, and the same for people."""
         subject, config, prompts = self.subject, self.config, self.subject.builder.options
+        sampling = self._sampling()
         return {
             "model": {"name": subject.name, "revision": subject.revision, "fingerprint": subject.identity["model"]},
             "tokenizer": {"fingerprint": subject.identity["tokenizer"]},
@@ -210,8 +211,8 @@ class Session:
             "subset_seed": config.subset_seed,
             "seed": config.seed,
             "resamples": config.resamples,
-            "decoding": "sampled" if self._sampling() else "greedy",
-            "sampling": self._sampling(),
+            "decoding": "sampled" if sampling else "greedy",
+            "sampling": sampling,
             "spec": self.spec.to_dict(),
             "spec_hash": self.spec.hash,
         }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from darumeru.core.answer import Answer
 from darumeru.engines.request import Generate, Request
 from darumeru.prompts.builder import PromptBuilder
-from darumeru.prompts.thoughts import answer_of, begun
+from darumeru.prompts.thoughts import answer_of
 from darumeru.runs.annotate import ANSWER_TOKENS, THOUGHT_TOKENS, THOUGHTS_CUT
 
 # Said before the thoughts are closed, as in the authors' program (llmtf, budget forcing).
@@ -38,9 +38,9 @@ class ThoughtBudget:
         (first,) = yield requests
         (request,) = requests
         within = list(first.tokens or ())[: self.budget]
-        if not answer_of(request.text, self.builder.decode(within)).thinking:
+        marks = answer_of(request.text, self.builder.decode(within)).within
+        if marks is None:
             return first
-        marks = begun(request.text, self.builder.decode(within))
         closing = HIDDEN + marks.closing
         ids = self.builder.tokens(closing)
         thoughts = within[: max(self.budget - len(ids), 0)]

@@ -46,6 +46,16 @@ def test_counts_are_those_of_the_run(run: Callable[..., Said], tmp_path: Path) -
     assert "every answer is stored: nothing would be asked" in after.out
 
 
+def test_several_models_are_one_json_list(run: Callable[..., Said], tiny_model: Path, tmp_path: Path) -> None:
+    link = tmp_path / "other"
+    link.symlink_to(tiny_model)
+    one = _outline(run("one", "--dry-run", "--json"))
+    said = run("two", "--model", str(link), "--dry-run", "--json")
+    found = json.loads(said.out)
+    assert said.code == 0 and [each["tasks"] for each in found] == [one["tasks"]] * 2
+    assert {each["model"] for each in found} == {tiny_model.name, "other"} and not (tmp_path / "two").exists()
+
+
 def test_an_earlier_run_beside_it_tells_the_time(run: Callable[..., Said], tmp_path: Path) -> None:
     """Right value: the tokens of the earlier run's lines over its seconds, by hand."""
     assert run("one").code == 0
