@@ -16,9 +16,10 @@ from typing import Any
 
 from darumeru.adaptation.protocols import Candidate, Step, StepContext
 from darumeru.core.errors import UserError
+from darumeru.core.packages import installed
 from darumeru.engines.protocol import EngineOptions
 from darumeru.engines.ray_cluster import WHERE, Cluster, on_each, placing
-from darumeru.engines.ray_nodes import installed, lacking, shipped_environment
+from darumeru.engines.ray_nodes import PACKAGES, lacking, shipped_environment
 
 SAID = "said.log"
 """What a step says, beside its folder."""
@@ -54,7 +55,7 @@ class ClusterSteps:
         probe = output.resolve() / f".seen-{uuid.uuid4().hex}"
         probe.touch()
         try:
-            found = on_each(self._ray, placed.nodes, _lacking, [(str(probe), installed())] * len(placed.nodes))
+            found = on_each(self._ray, placed.nodes, _lacking, [(str(probe), installed(PACKAGES))] * len(placed.nodes))
         finally:
             probe.unlink()
         faults = [f"on {node.name} {fault}" for node, fault in zip(placed.nodes, found, strict=True) if fault]

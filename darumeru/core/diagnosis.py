@@ -14,7 +14,7 @@ from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
 
-from darumeru.core.packages import missing
+from darumeru.core.packages import installed, missing
 
 OWN = "darumeru"
 IMPORT_SECONDS = 180
@@ -62,7 +62,7 @@ def findings() -> Iterator[Finding]:
     for package, (distributions, without) in PACKAGES.items():
         yield _package(package, distributions, without)
     if find_spec("torchvision") is not None:
-        yield _tried("torchvision", _version("torchvision") or "installed")
+        yield _tried("torchvision", installed(["torchvision"]).get("torchvision", "installed"))
     yield _accelerator()
     yield _disk("disk here", Path.cwd())
     yield _disk("disk of the Hub's cache", _hub_cache())
@@ -78,18 +78,11 @@ def _machine() -> Finding:
     return Finding("machine", State.GOOD, text)
 
 
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def _package(package: str, distributions: tuple[str, ...], without: str) -> Finding:
-    there = [(name, found) for name in distributions if (found := _version(name))]
+    there = installed(distributions)
     if not there:
         return Finding(package, State.ABSENT, "not installed", f"{without} ({missing(package).mend})")
-    name, version = there[0]
+    name, version = next(iter(there.items()))
     wanted = _wanted(name, version)
     text = f"{name} {version}"
     if wanted:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from darumeru.core.errors import UserError
@@ -14,7 +16,10 @@ EXTRAS = {
     "trl": ("train",),
     "peft": ("train",),
     "lightning": ("lightning",),
+    "ray": ("cluster",),
+    "datatrove": ("corpus",),
 }
+_SPOKEN = {"vllm": "vLLM", "ray": "Ray"}
 
 
 def require(package: str, where: str = "", otherwise: str = "") -> None:
@@ -27,6 +32,17 @@ def missing(package: str, where: str = "", otherwise: str = "") -> UserError:
     """The error for a package that is not installed, with the command that installs it."""
     extras = EXTRAS.get(package)
     words = [f"'darumeru[{extra}]'" for extra in extras] if extras else [package]
-    command = f"pip install {' or '.join(words)}"
-    name = "vLLM" if package == "vllm" else package
-    return UserError(f"{name} is not installed", where, f"{command}, {otherwise}" if otherwise else command)
+    instead = f", {otherwise}" if otherwise else ""
+    name = _SPOKEN.get(package, package)
+    return UserError(f"{name} is not installed", where, f"pip install {' or '.join(words)}{instead}")
+
+
+def installed(names: Iterable[str]) -> dict[str, str]:
+    """Package -> version, of those that are installed; names as pip has them."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

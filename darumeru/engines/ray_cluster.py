@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import socket
 import threading
@@ -13,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from darumeru.core.errors import UserError
+from darumeru.core.packages import installed, require
 from darumeru.core.secrets import without_secrets
 from darumeru.engines.protocol import EngineOptions
-from darumeru.engines.ray_nodes import installed, lacking, of_folders, other_content
+from darumeru.engines.ray_nodes import PACKAGES, lacking, of_folders, other_content
 from darumeru.models.fingerprints import fingerprint
 
 WHERE = "--cluster"
@@ -65,8 +65,7 @@ class Cluster:
     def at(address: str) -> Cluster:
         """The cluster at an address, or the one that this machine belongs to ("auto"); UserError where there is none.
         A process is of one cluster as long as it lives."""
-        if importlib.util.find_spec("ray") is None:
-            raise UserError("Ray is not installed", WHERE, "pip install 'darumeru[cluster]'")
+        require("ray", WHERE)
         import ray
 
         try:
@@ -138,7 +137,7 @@ def check_keys(options: EngineOptions) -> None:
 def check_nodes(ray: Any, placed: Placing, options: EngineOptions) -> None:
     """UserError that names every node that lacks a package or a file of the model, or has another."""
     folders = of_folders((options.model, options.tokenizer, options.lora))
-    found = on_each(ray, placed.nodes, lacking, [(folders, installed())] * len(placed.nodes))
+    found = on_each(ray, placed.nodes, lacking, [(folders, installed(PACKAGES))] * len(placed.nodes))
     faults = {node.name: said[0] for node, said in zip(placed.nodes, found, strict=True) if said[0]}
     unsure = {node: said[1] for node, said in zip(placed.nodes, found, strict=True) if said[1]}
     if unsure and not faults:

