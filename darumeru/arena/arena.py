@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from darumeru.arena.battles import BattleSource, Fought, fought
 from darumeru.arena.config import ArenaConfig
@@ -13,10 +12,11 @@ from darumeru.arena.pairs import ActivePairs, Pairing, all_pairings
 from darumeru.arena.ratings import Fitted, RatingOptions, Table, fit, resampled_elo
 from darumeru.core.errors import UserError, near_names
 from darumeru.engines import load_engine
+from darumeru.engines.lent import lent
 from darumeru.engines.protocol import Engine, EngineOptions
-from darumeru.judging.config import first_day
 from darumeru.judging.questions import by_probability
 from darumeru.metrics.statistic import FloatArray
+from darumeru.runs.evaluate import run_date
 from darumeru.runs.progress import Progress, Silent
 from darumeru.runs.run import Run
 from darumeru.runs.session import EngineLoader, Session, output_folder
@@ -60,26 +60,11 @@ class _OneEngine:
         """What Session.carry_out takes in the place of load_engine."""
         if self._engine is None:
             self._engine = self._load(name, options)
-        lent: Any = _Lent(self._engine)
-        engine: Engine = lent
-        return engine
+        return lent(self._engine)
 
     def close(self) -> None:
         if self._engine is not None:
             self._engine.close()
-
-
-class _Lent:
-    """The engine, which its borrower cannot close."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._engine, name)
-
-    def close(self) -> None:
-        pass
 
 
 class _LaterRound(Silent):
@@ -108,7 +93,7 @@ class _Rounds:
         self.folder = config.folder
         self.rubric = _rubric(config)
         self.asked = config.asked((f"arena:{config.questions}",), config.profile)
-        self.subject: Subject = find_subject(self.asked, first_day(self.folder, config))
+        self.subject: Subject = find_subject(self.asked, run_date(config.date, self.folder))
         self.probability = by_probability(self.rubric, self.subject, config.verdict, config.thinking)
         self.pairings: list[Pairing] = []
         self.run: Run | None = None

@@ -53,10 +53,8 @@ class BattleSource:
         values = {"question": one.question, "first": first, "second": second}
         if swapped:
             values |= {"first": second, "second": first}
-        question = content_hash(one.question)[:12]
-        battle = f"{question}: {one.a} / {one.b}"
-        meta = {"battle": battle, "swapped": swapped, "a": one.a, "b": one.b}
-        return judge_sample(self.name, self.rubric, f"{battle}{' (swapped)' * swapped}", question, values, meta)
+        meta = {"battle": one.name, "swapped": swapped, "a": one.a, "b": one.b}
+        return judge_sample(self.name, self.rubric, f"{one.name}{' (swapped)' * swapped}", one.cluster, values, meta)
 
 
 @dataclass(frozen=True)
@@ -82,15 +80,14 @@ def fought(
     battles = []
     unread = 0
     for one in pairings:
-        question = content_hash(one.question)[:12]
-        orders = said.get(f"{question}: {one.a} / {one.b}", {})
+        orders = said.get(one.name, {})
         if len(orders) < 2:
             continue
         unread += sum(value is None for value in orders.values())
         outcome = outcome_of([_outcome(value, swapped) for swapped, value in orders.items()])
         texts = (answers[name][one.question] for name in (one.a, one.b))
         a, b = (_style(text, published_style, styles) for text in texts)
-        battles.append(Battle(one.a, one.b, outcome, question, a, b))
+        battles.append(Battle(one.a, one.b, outcome, one.cluster, a, b))
     return Fought(tuple(battles), len(pairings), unread)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import median
 
 import numpy as np
@@ -75,8 +76,6 @@ def _marked(arena: Arena, rows: list[Row]) -> list[Row]:
 
 
 def _with_tie(row: Row) -> Row:
-    from dataclasses import replace
-
     cell = row.cells[ELO]
     return replace(row, cells={**row.cells, ELO: replace(cell, marks=cell.marks | {Mark.TIED})})
 

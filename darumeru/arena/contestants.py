@@ -12,7 +12,8 @@ from darumeru.core.files import parse_json
 from darumeru.core.terminal import one_line
 from darumeru.prompts.thoughts import answer_of
 from darumeru.runs.join import joined_rows
-from darumeru.runs.manifest import MANIFEST, read_manifest
+from darumeru.runs.manifest import read_manifest
+from darumeru.runs.run import run_folders
 from darumeru.runs.stored_plan import read_plan
 
 
@@ -43,9 +44,7 @@ def _read(place: Path, task: str) -> list[Contestant]:
         raise UserError("no such run folder or file of answers", str(place))
     if place.is_file():
         return _file(place)
-    if (place / MANIFEST).is_file():
-        return [_run(place, task)]
-    runs = sorted(inner for inner in place.iterdir() if (inner / MANIFEST).is_file())
+    runs = run_folders(place)
     if not runs:
         raise UserError("is neither a run nor a folder of runs", str(place))
     return [_run(run, task) for run in runs]

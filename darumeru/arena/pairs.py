@@ -11,6 +11,7 @@ import numpy as np
 
 from darumeru.arena.contestants import Contestant
 from darumeru.arena.ratings import SCALE, Fitted, RatingOptions, expected_information
+from darumeru.core.files import content_hash
 from darumeru.metrics.statistic import FloatArray
 
 NORMAL_95 = 1.959964
@@ -27,6 +28,16 @@ class Pairing:
     a: str
     b: str
     question: str
+
+    @property
+    def cluster(self) -> str:
+        """The question's short name."""
+        return content_hash(self.question)[:12]
+
+    @property
+    def name(self) -> str:
+        """The battle's, in whatever order it is asked."""
+        return f"{self.cluster}: {self.a} / {self.b}"
 
 
 def all_pairings(contestants: Sequence[Contestant], anchor: str | None, seed: int) -> dict[tuple[str, str], list[str]]:

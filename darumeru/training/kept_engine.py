@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from darumeru.engines import load_engine
+from darumeru.engines.lent import lent
 from darumeru.engines.protocol import Engine, EngineOptions
 from darumeru.engines.vllm_reload import ReloadFailed
 from darumeru.models.config_file import has_experts, telling
@@ -43,27 +44,13 @@ class KeptEngine:
             self.engine = load_engine(name, options)
             self._key = key
             self.starts += 1
-        engine: Engine = _Borrowed(self.engine)
-        return engine
+        return lent(self.engine)
 
     def close(self) -> None:
         """End the engine; may be called twice."""
         if self.engine is not None:
             self.engine.close()
         self.engine = self._key = None
-
-
-class _Borrowed:
-    """The engine, which its borrower cannot close."""
-
-    def __init__(self, engine: Any) -> None:
-        self._engine = engine
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._engine, name)
-
-    def close(self) -> None:
-        pass
 
 
 def _key(name: str, options: EngineOptions) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from darumeru.core.errors import UserError
+from darumeru.engines.lent import lent
 from darumeru.engines.protocol import Engine
 from darumeru.engines.request import Generate, LogLikelihood, Request
 from darumeru.runs.config import AskConfig
@@ -58,7 +59,7 @@ class LivePlan:
         session = self.session.answered_by(engine.name, f"{self.name} step {step}", progress or Silent())
         run, _ = session.carry_out(
             folder,
-            lambda _name, _options: Borrowed(engine),
+            lambda _name, _options: lent(engine),
             fresh=True,
             about={"training_step": step},
         )
@@ -73,16 +74,3 @@ def _length(request: Request) -> int:
     elif isinstance(kind, LogLikelihood):
         new = len(kind.continuation) + 1
     return len(request.prompt) + new
-
-
-class Borrowed:
-    """An engine that its borrower cannot close."""
-
-    def __init__(self, engine: Any) -> None:
-        self._engine = engine
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._engine, name)
-
-    def close(self) -> None:
-        """Nothing: the lender closes it."""
