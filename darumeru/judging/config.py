@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from darumeru.core.options import Effect, Option, WrongValue
 from darumeru.runs.config import EngineConfig, RunConfig, config_as
@@ -82,11 +81,3 @@ class JudgeConfig(JudgeModelConfig):
         bool,
         Option("Leave the scores to the first judge and report how far this one agrees with it.", NOTHING, switch=True),
     ] = False
-
-
-def first_day(folder: Path, config: JudgeModelConfig) -> date:
-    """What templates take for today (darumeru.runs.evaluate.run_date)."""
-    from darumeru.runs.evaluate import run_date
-
-    asked: Any = config
-    return run_date(asked, folder)

@@ -11,9 +11,9 @@ from darumeru.core.errors import UserError, near_names
 from darumeru.core.row import SampleRow
 from darumeru.engines import load_engine
 from darumeru.judging.agreement import Agreement, agreement
-from darumeru.judging.config import JudgeConfig, first_day
+from darumeru.judging.config import JudgeConfig
 from darumeru.judging.questions import AnswerSource, by_probability
-from darumeru.runs.evaluate import folder_name
+from darumeru.runs.evaluate import folder_name, run_date
 from darumeru.runs.join import joined_rows, verdicts
 from darumeru.runs.manifest import read_manifest
 from darumeru.runs.progress import Progress, Silent
@@ -81,7 +81,7 @@ def _session(
 ) -> Session:
     progress.phase("looking at the judge")
     asked = config.asked(tuple(f"judge:{task.name}" for task in judged), profile)
-    subject = find_subject(asked, first_day(folder, config))
+    subject = find_subject(asked, run_date(config.date, folder))
     probability = {
         name: by_probability(rubric, subject, config.verdict, config.thinking) for name, rubric in rubrics.items()
     }

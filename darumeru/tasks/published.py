@@ -35,10 +35,7 @@ def _text(folder: Path, name: str) -> str:
     """The text of a file, or, for "FILE.jsonl#NAME", the `template` of its line whose `slice` is NAME."""
     file, _, line = name.partition("#")
     path = folder / file
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError("the authors' text cannot be read", str(path), f"mend or unset {FOLDER}") from error
+    text = published_text(path)
     if not line:
         return text
     try:
@@ -48,3 +45,11 @@ def _text(folder: Path, name: str) -> str:
     if not found:
         raise UserError(f"holds no slice `{line}`", str(path))
     return found[0]
+
+
+def published_text(path: Path) -> str:
+    """The authors' text in a file."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError("the authors' text cannot be read", str(path), f"mend or unset {FOLDER}") from error

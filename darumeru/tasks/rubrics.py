@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -17,10 +17,10 @@ from darumeru.core.fields import checked_fields
 from darumeru.core.files import parse_json
 from darumeru.core.message import Message
 from darumeru.core.shipped import tasks_folder
-from darumeru.core.yaml_file import YamlFile, describe, read_yaml
-from darumeru.tasks.profiles import PROFILES
+from darumeru.core.yaml_file import YamlFile, read_yaml
 from darumeru.tasks.published import FOLDER as PUBLISHED
-from darumeru.tasks.spec import TaskSpec, placed
+from darumeru.tasks.published import published_text
+from darumeru.tasks.spec import TaskSpec, placed, profile_values
 
 FOLDER = "rubrics"
 # Of an answer, then of a pair of answers; published texts call them otherwise.
@@ -106,39 +106,32 @@ def read_rubric(path: Path, profile: str = "darumeru") -> Rubric:
     file = read_yaml(path)
 
     def fail(what: str, place: tuple[str, ...], mend: str = "", near: Sequence[str] = ()) -> UserError:
-        return file.error(what, *place, mend=mend, near=near)
+        return file.error(what, *placed(file, profile, *place), mend=mend, near=near)
 
-    values = dict(file.values)
-    profiles = values.pop("profiles", {}) or {}
-    if not isinstance(profiles, dict) or not all(isinstance(one, dict) for one in profiles.values()):
-        raise file.error(f"`profiles` must map profile names to fields, not {describe(profiles)}", "profiles")
-    for unknown in sorted(profiles.keys() - set(PROFILES)):
-        raise file.error(f"unknown profile `{unknown}`", "profiles", unknown, near=near_names(unknown, PROFILES))
-    values |= profiles.get(profile, {})
-    rubric = Rubric(**checked_fields("the rubric", Rubric, values, fail, "field"))
+    rubric = Rubric(**checked_fields("the rubric", Rubric, profile_values(file, profile), fail, "field"))
     if os.environ.get(PUBLISHED) and rubric.published:
         texts = _published(rubric.published, Path(os.environ[PUBLISHED]).expanduser())
         rubric = Rubric(**{**asdict(rubric), **texts})
-    _check(rubric, file)
+    _check(rubric, fail)
     return rubric
 
 
-def _check(rubric: Rubric, file: YamlFile) -> None:
+def _check(rubric: Rubric, fail: Callable[[str, tuple[str, ...]], UserError]) -> None:
     if rubric.max_new_tokens < 1 or rubric.prompt_limit < 16:
-        raise file.error("`max_new_tokens` must be at least 1 and `prompt_limit` at least 16")
+        raise fail("`max_new_tokens` must be at least 1 and `prompt_limit` at least 16", ())
     if len(rubric.labels) < 2 or not all(label.strip() == label != "" for label in rubric.labels):
-        raise file.error("`labels` must map at least two words to numbers", "labels")
+        raise fail("`labels` must map at least two words to numbers", ("labels",))
     if not all(0 <= value <= 1 for value in rubric.labels.values()):
-        raise file.error("what `labels` are worth must lie between 0 and 1", "labels")
+        raise fail("what `labels` are worth must lie between 0 and 1", ("labels",))
     if rubric.kind == "pair" and set(rubric.labels.values()) != {0.0, 0.5, 1.0}:
-        raise file.error("`labels` of a pair must be worth 1 (the first is better), 0 (the second) and 0.5", "labels")
+        raise fail("`labels` of a pair must be worth 1 (the first is better), 0 (the second) and 0.5", ("labels",))
     named = {_OTHER_NAMES.get(name, name) for name in re.findall(r"\{(\w+)\}", rubric.instruction)}
     needed = {"answer"} if rubric.kind == "answer" else {"first", "second"}
     if lacking := sorted(needed - named):
-        raise file.error(f"`instruction` does not name {{{lacking[0]}}}", "instruction")
+        raise fail(f"`instruction` does not name {{{lacking[0]}}}", ("instruction",))
     for turn in rubric.examples:
         if turn.keys() != {"role", "content"} or turn["role"] not in ("user", "assistant"):
-            raise file.error("`examples` must list turns with `role` (user or assistant) and `content`", "examples")
+            raise fail("`examples` must list turns with `role` (user or assistant) and `content`", ("examples",))
 
 
 def _published(names: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -148,21 +141,14 @@ def _published(names: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         if name == "messages":
             found |= _messages(folder / str(value))
         else:
-            found[name] = _text(folder / value) if isinstance(value, str) and value.endswith(".txt") else value
+            found[name] = published_text(folder / value) if isinstance(value, str) and value.endswith(".txt") else value
     return found
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError("the authors' text cannot be read", str(path), f"mend or unset {PUBLISHED}") from error
 
 
 def _messages(path: Path) -> dict[str, Any]:
     """A conversation whose last message is "{}", which stands for the question in our own form."""
     try:
-        turns = parse_json(_text(path))
+        turns = parse_json(published_text(path))
         examples = tuple({"role": str(turn["role"]), "content": str(turn["content"])} for turn in turns[:-1])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"is not a list of messages: {error}", str(path)) from error

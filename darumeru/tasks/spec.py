@@ -174,8 +174,7 @@ def parse_spec(file: YamlFile, profile: str) -> TaskSpec:
 
     Raises UserError with file, line and field for anything missing, unknown, of the wrong type or out of its range.
     """
-    values = {name: value for name, value in file.values.items() if name != "profiles"}
-    values.update(_overrides(file, profile))
+    values = profile_values(file, profile)
 
     def fail(what: str, place: tuple[str, ...], mend: str = "", near: Sequence[str] = ()) -> UserError:
         return file.error(what, *placed(file, profile, *place), mend=mend, near=near)
@@ -206,10 +205,12 @@ def placed(file: YamlFile, profile: str, *place: str) -> tuple[str, ...]:
     return ("profiles", profile, *place) if place and place[0] in overrides else place
 
 
-def _overrides(file: YamlFile, profile: str) -> dict[str, Any]:
+def profile_values(file: YamlFile, profile: str) -> dict[str, Any]:
+    """The fields of a file with the profile's overrides; UserError for `profiles` that are none."""
+    own = {name: value for name, value in file.values.items() if name != "profiles"}
     profiles = file.values.get("profiles")
     if profiles is None:
-        return {}
+        return own
     if not isinstance(profiles, dict):
         raise file.error(f"`profiles` must map profile names to fields, not {describe(profiles)}", "profiles")
     for name, values in profiles.items():
@@ -218,7 +219,7 @@ def _overrides(file: YamlFile, profile: str) -> dict[str, Any]:
         if not isinstance(values, dict):
             what = f"`{name}` of `profiles` must be a mapping of fields, not {describe(values)}"
             raise file.error(what, "profiles", name)
-    return dict(profiles.get(profile, {}))
+    return {**own, **profiles.get(profile, {})}
 
 
 def _spelt_as_now(values: dict[str, Any]) -> dict[str, Any]:
