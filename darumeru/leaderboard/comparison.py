@@ -48,6 +48,13 @@ class Difference:
     reason: str | None = None
     measure: Measure = SCORE
 
+    @property
+    def cells(self) -> tuple[str, str, str, str]:
+        """A, B, B - A and the interval as texts."""
+        digits = self.measure.digits
+        between = interval(self.low, self.high, digits, signed=True)
+        return number(self.a, digits), number(self.b, digits), number(self.difference, digits, signed=True), between
+
 
 @dataclass(frozen=True)
 class TaskDifference(Difference):
@@ -124,17 +131,11 @@ def _html(comparison: Comparison) -> str:
     rows: list[Sequence[str]] = []
     for group in dict.fromkeys(one.group for one in comparison.tasks):
         rows.append([group])
-        rows += [_line(one.task, one, one.holm) for one in comparison.tasks if one.group == group]
-    rows += [_line(name, mean, mean.p) for name, mean in comparison.groups.items()]
+        rows += [(one.task, *one.cells, p_value(one.holm)) for one in comparison.tasks if one.group == group]
+    rows += [(name, *mean.cells, p_value(mean.p)) for name, mean in comparison.groups.items()]
     notes = [comparison.conclusion, *comparison.settings, *(f"{a}: {why}" for a, why in comparison.skipped.items())]
     title = f"A: {comparison.a} ({comparison.paths[0]}), B: {comparison.b} ({comparison.paths[1]})"
     return html_table(title, ("task", "A", "B", "B - A", "95 %", "p"), rows, notes)
-
-
-def _line(name: str, one: Difference, p: float | None) -> tuple[str, ...]:
-    digits = one.measure.digits
-    values = (number(one.a, digits), number(one.b, digits), number(one.difference, digits, signed=True))
-    return (name, *values, interval(one.low, one.high, digits, signed=True), p_value(p))
 
 
 def compare(

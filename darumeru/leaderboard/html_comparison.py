@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from darumeru.core.numbers import interval, number, p_value
+from darumeru.core.numbers import p_value
 from darumeru.leaderboard.comparison import Comparison, Difference
 from darumeru.leaderboard.html_report import sample_values
 from darumeru.leaderboard.note import Note
@@ -55,10 +55,7 @@ def _lines(comparison: Comparison) -> list[_Line]:
 
 
 def _cells(one: Difference, p: float | None) -> tuple[str, ...]:
-    digits = one.measure.digits
-    between = interval(one.low, one.high, digits, signed=True)
-    cells = number(one.a, digits), number(one.b, digits), number(one.difference, digits, signed=True), between
-    return (*(cell.replace("-", "−") for cell in cells), p_value(p))
+    return (*(cell.replace("-", "−") for cell in one.cells), p_value(p))
 
 
 def _conclusion(comparison: Comparison) -> Note:

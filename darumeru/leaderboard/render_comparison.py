@@ -6,7 +6,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from darumeru.core.numbers import interval, number, p_value
+from darumeru.core.numbers import p_value
 from darumeru.leaderboard.cell_text import short_names
 from darumeru.leaderboard.comparison import Comparison, Difference
 
@@ -27,7 +27,7 @@ def comparison_table(comparison: Comparison) -> Group:
             name = short[one.task] + (f" ({one.metric})" if one.task in several else "") + " ↓" * (one.measure.sign < 0)
             flips = "" if one.gained is None or one.lost is None else f"+{len(one.gained)} -{len(one.lost)}"
             style = "bold" if one.significant else ""
-            table.add_row(Text(f"  {name}"), *_cells(one), p_value(one.holm), flips, style=style)
+            table.add_row(Text(f"  {name}"), *one.cells, p_value(one.holm), flips, style=style)
     table.add_section()
     for name, mean in means.items():
         _mean(table, name, mean)
@@ -49,12 +49,6 @@ def comparison_table(comparison: Comparison) -> Group:
 
 
 def _mean(table: Table, name: str, mean: Difference | None) -> None:
-    cells = (*_cells(mean), p_value(mean.p)) if mean else ("",) * 5
+    cells = (*mean.cells, p_value(mean.p)) if mean else ("",) * 5
     style = "bold" if name == MICRO_AVG else "bold cyan"
     table.add_row(Text(name, style=style), *(Text(cell, style="bold") for cell in cells), "")
-
-
-def _cells(one: Difference) -> tuple[str, str, str, str]:
-    digits = one.measure.digits
-    between = interval(one.low, one.high, digits, signed=True)
-    return number(one.a, digits), number(one.b, digits), number(one.difference, digits, signed=True), between
