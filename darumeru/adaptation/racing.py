@@ -3,7 +3,6 @@ change nothing."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +15,7 @@ from darumeru.adaptation.race_settings import RaceConfig, asked_tasks, race_rule
 from darumeru.adaptation.scoring import Scored, Scorer
 from darumeru.adaptation.store import Made
 from darumeru.core.errors import UserError
-from darumeru.core.files import content_hash, to_json, write_atomically
+from darumeru.core.files import content_hash, parse_json, to_json, write_atomically
 from darumeru.core.options import Effect, of_effect
 from darumeru.leaderboard.statistics import run_statistics
 from darumeru.runs.run import load_run
@@ -192,10 +191,10 @@ class Racing:
         if not file.is_file():
             return {}
         try:
-            values = json.loads(file.read_text(encoding="utf-8"))
+            values = parse_json(file.read_text(encoding="utf-8"))
             [_round(one) for one in values["rounds"]]
             return dict(values)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"is broken: {error}", str(file), "delete it: answers are stored elsewhere") from error
 
 

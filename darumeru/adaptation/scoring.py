@@ -17,7 +17,7 @@ from darumeru.core.options import Effect, declared, plain
 from darumeru.metrics.measure import SCORE, Measure
 from darumeru.models.fingerprints import fingerprint
 from darumeru.runs.apart import Apart, one_of_many
-from darumeru.runs.config import RunConfig
+from darumeru.runs.config import RunConfig, config_as
 from darumeru.runs.progress import Progress, Silent
 from darumeru.runs.results import Score
 
@@ -145,10 +145,7 @@ class Scorer:
         return self._scored(folder, run.results)
 
     def _config(self, made: Made, folder: Path, more: Mapping[str, Any]) -> RunConfig:
-        options = {
-            one.name: getattr(self.settings, one.name) for one in declared(ScoreConfig) if one.name not in SELECTING
-        }
-        return RunConfig(model=str(made.path), output=str(folder), name=made.label, **{**options, **more})
+        return config_as(RunConfig, self.settings, model=str(made.path), output=str(folder), name=made.label, **more)
 
     def _scored(self, folder: Path, results: Any) -> Scored:
         from darumeru.leaderboard.curve import MEAN, MICRO_AVG, measures_of, scores_of
@@ -171,10 +168,6 @@ class _Unremarked(Silent):
 
     def __init__(self, progress: Progress) -> None:
         self.phase, self.start, self.advance = progress.phase, progress.start, progress.advance  # type: ignore[method-assign]
-
-
-SELECTING = ("metric", "models")
-"""What a recipe's `score` has beside the options of a run."""
 
 
 def _key(settings: ScoreConfig) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from darumeru.core.files import to_json
 
 if TYPE_CHECKING:
     from darumeru.adaptation.preview import PreviewLine
@@ -76,7 +77,7 @@ def adapt(
     from darumeru.leaderboard.candidates import board_json
 
     if as_json:
-        typer.echo(json.dumps(board_json(board), ensure_ascii=False, indent=2))
+        typer.echo(to_json(board_json(board)), nl=False)
     else:
         _show_board(board)
         print(f"board.md, board.html and board.json are in {folder}", file=sys.stderr)
@@ -104,7 +105,7 @@ def _show_plan(pipeline: Any, as_json: bool) -> None:
 
     plan = make_preview(pipeline)
     if as_json:
-        typer.echo(json.dumps(preview_json(pipeline, plan), ensure_ascii=False, indent=2))
+        typer.echo(to_json(preview_json(pipeline, plan)), nl=False)
         return
     steps = [one for one in plan if one.step != "model"]
     done = sum(one.state == "done" for one in steps)

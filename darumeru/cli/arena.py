@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from darumeru.arena.config import ArenaConfig
-from darumeru.cli.leaderboard import SUFFIXES
+from darumeru.cli.leaderboard import SUFFIXES, rendered
 from darumeru.cli.options import command
 from darumeru.core.errors import UserError
-
-if TYPE_CHECKING:
-    from darumeru.leaderboard.table import Table
 
 PAGE = "board.html"
 
@@ -33,7 +29,6 @@ def arena(
     from darumeru.cli.progress import make_progress
     from darumeru.core.terminal import terminal
     from darumeru.leaderboard.output import check_output, write_output
-    from darumeru.leaderboard.render_json import render as as_document
     from darumeru.leaderboard.render_terminal import render
 
     board = None if config.board is None else check_output(Path(config.board), force=force)
@@ -46,9 +41,9 @@ def arena(
         progress.stop()
     table = arena_board(held)
     for path in filter(None, (config.folder / PAGE, board)):
-        write_output(path, _rendered(table, path))
+        write_output(path, rendered(table, SUFFIXES[path.suffix.lower()]))
     if as_json:
-        typer.echo(as_document(table), nl=False)
+        typer.echo(rendered(table, "json"), nl=False)
     else:
         console = terminal()
         console.print(render(table, console.width))
@@ -56,10 +51,3 @@ def arena(
         typer.echo(f"{name}: {why}", err=True)
     if held.failures:
         raise typer.Exit(1)
-
-
-def _rendered(table: Table, path: Path) -> str:
-    form = SUFFIXES[path.suffix.lower()]
-    module = import_module(f"darumeru.leaderboard.{'html_board' if form == 'html' else f'render_{form}'}")
-    text: str = module.render(table)
-    return text

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from darumeru.core.files import to_json
+
 if TYPE_CHECKING:
     from darumeru.leaderboard.comparison import Comparison
     from darumeru.runs.run import Run
@@ -32,7 +34,6 @@ def compare(
     force: Annotated[bool, typer.Option("--force", help="Also over a file that Darumeru did not write.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
-    import json
 
     from darumeru.core.terminal import terminal
     from darumeru.leaderboard.comparison import compare as compare_runs
@@ -51,7 +52,7 @@ def compare(
         _write_page(output, a, b, comparison)
         return
     if as_json:
-        typer.echo(json.dumps(comparison.to_dict(), ensure_ascii=False, indent=2, allow_nan=False))
+        typer.echo(to_json(comparison.to_dict()), nl=False)
         return
     terminal().print(comparison_table(comparison))
     if flips:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
+
+from darumeru.core.files import to_json
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +27,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         found = list(findings())
     if as_json:
         values = [{**vars(one), "state": one.state.value} for one in found]
-        typer.echo(json.dumps(values, ensure_ascii=False, indent=2))
+        typer.echo(to_json(values), nl=False)
     else:
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(no_wrap=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from darumeru.cli.options import command
+from darumeru.core.files import to_json
 from darumeru.judging.config import JudgeConfig
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def judge(
     finally:
         progress.stop()
     if as_json:
-        typer.echo(json.dumps(_document(judged), ensure_ascii=False, indent=2, allow_nan=False))
+        typer.echo(to_json(_document(judged)), nl=False)
     else:
         _show(judged)
     if judged.failures:

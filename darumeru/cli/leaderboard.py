@@ -62,7 +62,7 @@ def leaderboard(
         console = terminal()
         console.print(render(table, console.width))
         return
-    _write(_render(table, chosen), output)
+    _write(rendered(table, chosen), output)
 
 
 def _say(line: str) -> None:
@@ -85,7 +85,8 @@ def _format(form: str | None, output: Path | None, as_json: bool) -> str | None:
     return SUFFIXES[output.suffix.lower()]
 
 
-def _render(table: Table, form: str) -> str:
+def rendered(table: Table, form: str) -> str:
+    """A board as text in one of FORMATS."""
     from importlib import import_module
 
     module = "html_board" if form == "html" else f"render_{form}"

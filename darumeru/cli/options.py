@@ -39,12 +39,13 @@ def command(
             return
         own = {one.name: words[one.name] for one in more}
         said = words[many.option] or [] if many else []
-        if many and (len(said) > 1 or own[many.file]):
+        several = many is not None and (len(said) > 1 or bool(own[many.file]))
+        if many and several:
             typed.discard(many.option)
         elif many and said:
             [words[many.option]] = said
         given = {key: _read(options[key], words[key]) for key in options if key in typed}
-        if many and many.option not in typed and (said or own[many.file]):
+        if many and several and not words["print_config"]:
             lines = [*({many.option: one} for one in said), *_listed(options, many, own[many.file])]
             many.work([_made(config, {**given, **line}, words["config_file"], "") for line in lines], **own)
             return

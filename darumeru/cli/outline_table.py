@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
+from typing import Any
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from darumeru.core.numbers import number, seconds
-from darumeru.runs.outline import Outline
+from darumeru.runs.outline import COUNTS, Outline
 
-COLUMNS = ("samples", "pending", "requests", "prompt_tokens", "new_tokens")
 TITLES = ("task", "samples", "to ask", "requests", "prompt tokens", "new tokens ≤")
 
 
@@ -22,9 +21,9 @@ def outline_table(outline: Outline) -> Group:
     for title in TITLES:
         table.add_column(title, justify="left" if title == "task" else "right", no_wrap=title == "task")
     for one in outline.tasks:
-        table.add_row(Text(one.task), *(number(getattr(one, name), 0) for name in COLUMNS))
+        table.add_row(Text(one.task), *(number(getattr(one, name), 0) for name in COUNTS))
     table.add_section()
-    table.add_row(Text("all", style="bold"), *(number(outline.totals[name], 0) for name in COLUMNS))
+    table.add_row(Text("all", style="bold"), *(number(total, 0) for total in outline.totals.values()))
     notes = [Text(f"{one.task}: {one.refused}", style="yellow") for one in outline.tasks if one.refused]
     heading = f"{outline.model}, engine {outline.engine}, prompt and answer up to {outline.max_length} tokens"
     return Group(Text(heading, style="bold"), table, *notes, Text(_time(outline), style="dim"))
@@ -39,11 +38,10 @@ def _time(outline: Outline) -> str:
     return f"about {seconds(outline.seconds)}, loading included, at the {rate} tokens/s of {outline.speed.run}"
 
 
-def outline_json(outline: Outline) -> str:
-    """The same as one JSON object; seconds: null where nothing tells."""
+def outline_values(outline: Outline) -> dict[str, Any]:
+    """The same as plain JSON; seconds: None where nothing tells."""
     speed = outline.speed and {
         "tokens_per_second": outline.speed.tokens_per_second,
         "run": str(outline.speed.run),
     }
-    values = {**asdict(outline), "speed": speed, "seconds": outline.seconds}
-    return json.dumps(values, ensure_ascii=False, indent=2)
+    return {**asdict(outline), "speed": speed, "totals": outline.totals, "seconds": outline.seconds}

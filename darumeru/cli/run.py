@@ -36,45 +36,21 @@ def run(
     ] = None,
 ) -> None:
     from darumeru.cli.progress import make_progress
-    from darumeru.publishing.exports import check_format
-    from darumeru.publishing.exports import export as write_as
-    from darumeru.publishing.trackers import check_tracker, log_run
     from darumeru.runs import evaluate
 
-    check_format(export, "--export")
-    check_tracker(log_to)
+    _check_targets(export, log_to)
     progress = make_progress()
     if dry_run:
-        _outline(config, progress, as_json)
+        _show_outlines([config], progress, as_json)
         return
     try:
         finished, _ = evaluate.run(config, progress)
     finally:
         progress.stop()
     _show(finished, as_json)
-    if export:
-        write_as(finished, export)
-    if log_to:
-        log_run(finished, log_to)
+    _send(finished, export, log_to)
     if finished.results.failed:
         raise typer.Exit(1)
-
-
-def _outline(config: RunConfig, progress: Any, as_json: bool) -> None:
-    from darumeru.cli.outline_table import outline_json, outline_table
-    from darumeru.core.terminal import terminal
-    from darumeru.runs import evaluate
-    from darumeru.runs.outline import outline
-
-    folder = evaluate.place(config)
-    try:
-        found = outline(evaluate.prepare(config, folder, progress), folder)
-    finally:
-        progress.stop()
-    if as_json:
-        typer.echo(outline_json(found))
-    else:
-        terminal().print(outline_table(found))
 
 
 def run_models(
@@ -82,19 +58,14 @@ def run_models(
 ) -> None:
     """Every model, then one board of those that were scored; exit code 1 where one was not."""
     from darumeru.cli.progress import make_progress
-    from darumeru.publishing.exports import check_format
-    from darumeru.publishing.exports import export as write_as
-    from darumeru.publishing.trackers import check_tracker, log_run
     from darumeru.runs.many import placed, run_many
     from darumeru.runs.run import load_run
 
-    check_format(export, "--export")
-    check_tracker(log_to)
+    _check_targets(export, log_to)
     configs = placed(configs)
     progress = make_progress()
     if dry_run:
-        for config in configs:
-            _outline(config, progress, as_json)
+        _show_outlines(configs, progress, as_json)
         return
     failed = {}
     scored = []
@@ -111,16 +82,54 @@ def run_models(
     if scored:
         _show_board(scored, as_json)
     for run in scored:
-        if export:
-            write_as(run, export)
-        if log_to:
-            log_run(run, log_to)
+        _send(run, export, log_to)
     if failed:
         print(
             f"{len(failed)} of {len(configs)} models have no complete score; the same command tries them again",
             file=sys.stderr,
         )
         raise typer.Exit(1)
+
+
+def _check_targets(export: str | None, log_to: str | None) -> None:
+    from darumeru.publishing.exports import check_format
+    from darumeru.publishing.trackers import check_tracker
+
+    check_format(export, "--export")
+    check_tracker(log_to)
+
+
+def _send(finished: Any, export: str | None, log_to: str | None) -> None:
+    from darumeru.publishing.exports import export as write_as
+    from darumeru.publishing.trackers import log_run
+
+    if export:
+        write_as(finished, export)
+    if log_to:
+        log_run(finished, log_to)
+
+
+def _show_outlines(configs: list[RunConfig], progress: Any, as_json: bool) -> None:
+    """What would be asked; as JSON one object, of several models a list of them."""
+    from darumeru.cli.outline_table import outline_table, outline_values
+    from darumeru.core.files import to_json
+    from darumeru.core.terminal import terminal
+    from darumeru.runs import evaluate
+    from darumeru.runs.outline import outline
+
+    found = []
+    try:
+        for config in configs:
+            folder = evaluate.place(config)
+            found.append(outline(evaluate.prepare(config, folder, progress), folder))
+    finally:
+        progress.stop()
+    if as_json:
+        values = [outline_values(one) for one in found]
+        typer.echo(to_json(values if len(values) > 1 else values[0]), nl=False)
+        return
+    for one in found:
+        terminal().print(outline_table(one))
 
 
 def _show_board(runs: list[Any], as_json: bool) -> None:

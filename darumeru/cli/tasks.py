@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from darumeru.core.files import to_json
 from darumeru.core.terminal import wrapped
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def show(
         values: dict[str, Any] = asdict(spec)
         if as_json:
             values["plain_stop"] = profile_named(profile).stops(spec.stop, chat=False)
-            typer.echo(json.dumps(values, ensure_ascii=False, indent=2))
+            typer.echo(to_json(values), nl=False)
             continue
         source = spec.source
         _say(f"{spec.name} ({spec.group}, profile {profile})\n  {spec.description}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from darumeru.core.files import to_json
 
 if TYPE_CHECKING:
     from lep_plugins.probing.languages import LanguageProbe
@@ -52,7 +53,7 @@ def languages(
     if output is not None:
         write_report(report, found, output.expanduser())
     if as_json:
-        typer.echo(json.dumps(report, ensure_ascii=False, indent=2))
+        typer.echo(to_json(report), nl=False)
     else:
         _print(report, found)
 

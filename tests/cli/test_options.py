@@ -201,6 +201,14 @@ def test_a_printed_file_holds_what_is_needed_as_a_comment(say: Any, tmp_path: Pa
     assert "\n# folder:\n" in say("watch", "--print-config").out
 
 
+def test_of_several_models_the_options_that_they_share_are_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = darumeru(capsys, monkeypatch, "run", "--model", "a", "--model", "b", "--limit", "3", "--print-config")
+    assert (said.code, said.err) == (0, "")
+    assert "\n# model:\n" in said.out and "\nlimit: 3\n" in said.out
+
+
 def test_options_are_checked_before_they_are_printed(say: Any) -> None:
     refused(say("run", "--print-config", "--seed", "-1"), "--seed: must be 0 or more, not -1")
 
