@@ -14,7 +14,8 @@ import random
 import signal
 import sys
 import time
-from pathlib import Path
+
+from tests.forked import forked, stored_lines
 
 
 def work(run: str, model: str) -> None:
@@ -25,21 +26,7 @@ def work(run: str, model: str) -> None:
 
 
 def stored(run: str) -> int:
-    return sum(path.read_bytes().count(b"\n") for path in Path(run).glob("judges/*/samples/*.jsonl"))
-
-
-def child(run: str, model: str) -> int:
-    pid = os.fork()
-    if pid:
-        return pid
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 1)
-    os.dup2(devnull, 2)
-    try:
-        work(run, model)
-    except BaseException:
-        os._exit(1)
-    os._exit(0)
+    return stored_lines(run, "judges/*/samples/*.jsonl")
 
 
 def main() -> None:
@@ -51,7 +38,7 @@ def main() -> None:
     kills = 0
     rng = random.Random(7)
     while True:
-        wanted, pid = stored(run) + rng.randint(1, 5), child(run, model)
+        wanted, pid = stored(run) + rng.randint(1, 5), forked(lambda: work(run, model))
         while stored(run) < wanted:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked import stored_lines
 from tests.shared_data import ROOT
 from tests.torture.command import darumeru
 from tests.torture.servers import FakeServer, fake_server, words
@@ -35,7 +36,7 @@ def started(*command: str) -> subprocess.Popen[str]:
 
 
 def stored(folder: Path) -> int:
-    return sum(path.read_bytes().count(b"\n") for path in folder.glob("samples/*.jsonl"))
+    return stored_lines(folder, "samples/*.jsonl")
 
 
 def wait_for(what: object, folder: Path, count: int) -> None:

@@ -14,7 +14,8 @@ import random
 import signal
 import sys
 import time
-from pathlib import Path
+
+from tests.forked import forked, stored_lines
 
 
 def work(model: str, data: str, output: str, engine: str) -> None:
@@ -38,21 +39,7 @@ def work(model: str, data: str, output: str, engine: str) -> None:
 
 
 def stored(output: str) -> int:
-    return sum(path.read_bytes().count(b"\n") for path in Path(output).glob("samples/*.jsonl"))
-
-
-def child(arguments: tuple[str, str, str, str]) -> int:
-    pid = os.fork()
-    if pid:
-        return pid
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 1)
-    os.dup2(devnull, 2)
-    try:
-        work(*arguments)
-    except BaseException:
-        os._exit(1)
-    os._exit(0)
+    return stored_lines(output, "samples/*.jsonl")
 
 
 def main() -> None:
@@ -64,7 +51,7 @@ def main() -> None:
     rng = random.Random(int(seed))
     hits = 0
     for _ in range(int(kills)):
-        pid = child((model, data, output, engine))
+        pid = forked(lambda: work(model, data, output, engine))
         before, wait = stored(output), rng.randint(0, 3)
         pause = rng.random() * 0.02
         ended = False
@@ -76,7 +63,7 @@ def main() -> None:
             os.kill(pid, signal.SIGKILL)
             ended_by = os.waitpid(pid, 0)[1]
             hits += os.WIFSIGNALED(ended_by)
-    last = os.waitpid(child((model, data, output, engine)), 0)[1]
+    last = os.waitpid(forked(lambda: work(model, data, output, engine)), 0)[1]
     print(json.dumps({"kills": hits, "exit": os.waitstatus_to_exitcode(last), "stored": stored(output)}))
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import math
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.chat_server import chat_server, spoken
 
 
 class Served:
@@ -27,39 +25,13 @@ class Served:
 def serving(served: Served) -> Iterator[Served]:
     """The server on a free port of 127.0.0.1 while the context lasts."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            pass
+    def reply(body: dict[str, Any]) -> dict[str, Any] | int:
+        if body["messages"][0]["content"].startswith("Вопрос"):
+            served.asked += 1
+            if served.busy:
+                return 503
+        likely = {token: 0.7 if token == served.favourite else 0.1 for token in "123"}
+        return spoken(served.favourite, likely if body.get("logprobs") else None)
 
-        def do_GET(self) -> None:
-            self._send({"object": "list", "data": [served.model]})
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if body["messages"][0]["content"].startswith("Вопрос"):
-                served.asked += 1
-                if served.busy:
-                    self.send_error(503)
-                    return
-            top = [{"token": t, "logprob": math.log(0.7 if t == served.favourite else 0.1)} for t in "123"]
-            logprobs = {"content": [{**top[0], "top_logprobs": top}]} if body.get("logprobs") else None
-            message = {"role": "assistant", "content": served.favourite}
-            self._send({"choices": [{"message": message, "logprobs": logprobs, "finish_reason": "stop"}]})
-
-        def _send(self, document: Any) -> None:
-            data = json.dumps(document).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    served.url = f"http://127.0.0.1:{server.server_port}/v1"
-    try:
+    with chat_server(lambda: served.model, reply) as served.url:
         yield served
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.forked import forked
 from tests.torture.command import complaint, darumeru
 from tests.torture.disks import leftovers
 from tests.torture.servers import FakeServer, Scores, scores, words
@@ -21,15 +22,7 @@ LONGEST = 0.8
 
 def killed(work: Callable[[], object], rng: random.Random) -> bool:
     """Do the work in a forked process and end it at a random moment; False when it ended before."""
-    child = os.fork()
-    if not child:
-        quiet = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(quiet, 1)
-        os.dup2(quiet, 2)
-        try:
-            work()
-        finally:
-            os._exit(0)
+    child = forked(work)
     time.sleep(rng.random() * LONGEST)
     if os.waitpid(child, os.WNOHANG)[0]:
         return False
