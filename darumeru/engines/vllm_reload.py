@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from darumeru.engines.vllm_head import settle_head
+
 if TYPE_CHECKING:
     import torch
 
@@ -44,18 +46,6 @@ def _refusals() -> Iterator[None]:
 
 def _settle(llm_engine: Any) -> None:
     with _refusals():
-        llm_engine.apply_model(_refresh_tied_head)
+        llm_engine.apply_model(settle_head)
     if not llm_engine.reset_prefix_cache():
         raise ReloadFailed("vLLM did not empty its prefix cache: requests are still in flight")
-
-
-def _refresh_tied_head(model: Any) -> None:
-    """A tied head on the CPU is a packed copy of the embeddings, which a reload leaves as it was."""
-    head, inner = getattr(model, "lm_head", None), getattr(model, "model", None)
-    embeddings = getattr(inner, "embed_tokens", None)
-    method = getattr(head, "quant_method", None)
-    if head is None or method is None or embeddings is None:
-        return
-    shared = head is embeddings or head.weight.data_ptr() == embeddings.weight.data_ptr()
-    if shared:
-        method.process_weights_after_loading(head)

@@ -193,3 +193,18 @@ def test_float32_weights_stay_float32(tiny_model: Path, tmp_path: Path) -> None:
     assert engine_args(EngineOptions(model=str(tiny_model))).dtype == "float32"
     assert engine_args(EngineOptions(model=str(half))).dtype == "auto"
     assert engine_args(EngineOptions(model=str(tiny_model), dtype="bfloat16")).dtype == "bfloat16"
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["own head", "tied"])
+def test_a_float32_head_is_packed_once_and_says_what_vllm_says(tied: bool, tmp_path: Path) -> None:
+    """On a CPU; beside vLLM's own head, which casts its weights at every step. The bound is that of a sum's order."""
+    half = make_model(tmp_path / "half", dtype="bfloat16", tied=tied)
+    engine: Any = load_engine("vllm", EngineOptions(model=str(half)))
+    model = engine.llm_engine.apply_model(lambda one: one)[0]
+    requests = mixed(12)
+    packed = answers(engine, requests)
+    assert "_apply_head" in vars(model.logits_processor)
+    del model.logits_processor._apply_head
+    engine.llm_engine.reset_prefix_cache()
+    assert_same(packed, answers(engine, requests), 1e-5)
+    engine.close()

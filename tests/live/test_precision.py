@@ -110,7 +110,7 @@ def test_wrong_weights_are_found_in_every_precision(
         assert agrees(new), mistake.__name__
     if tied:
         stale = old["model.embed_tokens.weight"]
-        monkeypatch.setattr("darumeru.engines.vllm_reload._refresh_tied_head", partial(keep_head, stale))
+        monkeypatch.setattr("darumeru.engines.vllm_head._refresh_tied_head", partial(keep_head, stale))
         assert not agrees(new), "new embeddings, the head of the push before"
     live.close()
 
