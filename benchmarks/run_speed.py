@@ -5,7 +5,9 @@
 Three contestants, each in a process of its own, one after the other: `darumeru run`; vLLM's own LLM.generate on
 exactly the requests of that run; lm-eval with its vLLM model on the same questions (same prompts) as lm-eval YAML.
 Times are from "engine loaded" to "scores computed and written"; loading the engine, and shutting it down, which the
-others leave to the end of the process, are not in them. Ratios are what counts.
+others leave to the end of the process, are not in them. Ratios are what counts; on a machine with other work those of
+the processor's seconds. Generated tokens stand beside them: half-precision logits tie, and a model that says more
+takes longer.
 """
 
 from __future__ import annotations
@@ -60,7 +62,13 @@ def contestant_darumeru(job: dict[str, Any]) -> dict[str, float]:
             ]
             Path(job["requests"]).write_text(json.dumps(dump), encoding="utf-8")
             times["dumped"] = time.perf_counter()
-            return answer(requests)
+            times["processor"] = time.process_time()
+            return counted(answer(requests))
+
+        def counted(answers: Any) -> Any:
+            for index, one in answers:
+                times["tokens"] = times.get("tokens", 0) + len(one.tokens or ())
+                yield index, one
 
         def closed(close: Any = engine.close) -> None:
             began = time.perf_counter()
@@ -86,6 +94,8 @@ def contestant_darumeru(job: dict[str, Any]) -> dict[str, float]:
         "planning": times["planned"] - began,
         "loading": times["loaded"] - times["planned"],
         "asking": ended - times["dumped"] - times["closing"],
+        "processor": time.process_time() - times["processor"],
+        "tokens": times.get("tokens", 0),
     }
 
 
@@ -120,14 +130,17 @@ def contestant_generate(job: dict[str, Any]) -> dict[str, float]:
     )
     warm = SamplingParams(max_tokens=1, temperature=0, detokenize=False, logprob_token_ids=[5, 6])
     llm.generate([{"prompt_token_ids": list(range(5, 25))}], warm, use_tqdm=False)
-    loaded = time.perf_counter()
+    loaded, processor, tokens = time.perf_counter(), time.process_time(), 0
     for kind in ("MultipleChoice", "Generate", "LogLikelihood"):
         mine = [one for one in requests if one["kind"] == kind]
         if not mine:
             continue
         prompts = [{"prompt_token_ids": one["prompt"] + one.get("continuation", [])} for one in mine]
-        llm.generate(prompts, [_parameters(one, SamplingParams) for one in mine], use_tqdm=False)
-    return {"planning": 0.0, "loading": loaded - began, "asking": time.perf_counter() - loaded}
+        said = llm.generate(prompts, [_parameters(one, SamplingParams) for one in mine], use_tqdm=False)
+        tokens += sum(len(one.outputs[0].token_ids) for one in said) if kind == "Generate" else 0
+    asking = time.perf_counter() - loaded
+    processor = time.process_time() - processor
+    return {"planning": 0.0, "loading": loaded - began, "asking": asking, "processor": processor, "tokens": tokens}
 
 
 def _parameters(one: dict[str, Any], sampling: Any) -> Any:
@@ -176,10 +189,11 @@ def contestant_lm_eval(job: dict[str, Any]) -> dict[str, float]:
     model = vllm_model.VLLM(
         pretrained=job["model"], enforce_eager=True, max_model_len=4096, dtype=job["dtype"], batch_size="auto"
     )
-    loaded = time.perf_counter()
+    loaded, processor = time.perf_counter(), time.process_time()
     manager = TaskManager(include_path=str(folder), include_defaults=False)
     lm_eval.simple_evaluate(model=model, tasks=["bench_choice"], task_manager=manager, bootstrap_iters=0)
-    return {"planning": 0.0, "loading": loaded - began, "asking": time.perf_counter() - loaded}
+    asking = time.perf_counter() - loaded
+    return {"planning": 0.0, "loading": loaded - began, "asking": asking, "processor": time.process_time() - processor}
 
 
 CONTESTANTS = {"darumeru": contestant_darumeru, "generate": contestant_generate, "lm-eval": contestant_lm_eval}
@@ -238,10 +252,12 @@ def main() -> None:
 
 
 def _table(report: dict[str, Any]) -> str:
-    lines = ["| requests | contestant | loading, s | asking, s | times darumeru |", "|---|---|---|---|---|"]
+    heads = ("requests", "contestant", "loading, s", "asking, s", "of the processor", "tokens", "times darumeru")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for label, part in report.items():
         for name, seconds in part["seconds"].items():
-            cells = (f"{label} ({part['requests']})", name, f"{seconds['loading']:.1f}", f"{seconds['asking']:.1f}")
+            figures = [f"{seconds[key]:.1f}" for key in ("loading", "asking", "processor")]
+            cells = (f"{label} ({part['requests']})", name, *figures, f"{seconds.get('tokens', 0):,.0f}")
             lines.append(f"| {' | '.join(cells)} | {part['ratio'].get(name, 1.0):.2f} |")
     return "\n".join(lines)
 

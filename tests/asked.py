@@ -19,6 +19,7 @@ from tests.shared_data import case
 
 # (model, task, more words) -> the sample rows of a new run in `folder`.
 Run = Callable[..., list[dict[str, Any]]]
+Command = Callable[..., Said]
 
 
 def rows_of(run: Path, task: str) -> list[dict[str, Any]]:
@@ -27,7 +28,7 @@ def rows_of(run: Path, task: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """`darumeru WORDS`."""
     return lambda *words: darumeru(capsys, monkeypatch, *map(str, words))
 

@@ -38,7 +38,7 @@ def redacted(value: Any, secrets: Iterable[str] = ()) -> Any:
 def _hidden(value: Any, secrets: list[str]) -> Any:
     if isinstance(value, Mapping):
         return {
-            _hidden(key, secrets): HIDDEN if _hides(one) and is_secret(str(key)) else _hidden(one, secrets)
+            _hidden(key, secrets): HIDDEN if is_secret(str(key)) and _can_hide(str(key), one) else _hidden(one, secrets)
             for key, one in value.items()
         }
     if isinstance(value, list | tuple):
@@ -53,8 +53,11 @@ def _hidden(value: Any, secrets: list[str]) -> Any:
     return _SHAPES.sub(HIDDEN, value)
 
 
-def _hides(value: Any) -> bool:
-    """Whether a value can be a secret at all: `symbols_per_token` is a number with a point, and no key is."""
+def _can_hide(name: str, value: Any) -> bool:
+    """Whether a value can be a secret at all: `symbols_per_token` is a number with a point, and no key is; `best_token`
+    is the number of one, and a service's token is text."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return bool(value) and not name.lower().endswith("token")
     return bool(value) and not isinstance(value, bool | float)
 
 

@@ -99,11 +99,16 @@ class TaskRegistry:
             return [pattern]
         by_group = {group.casefold(): names for group, names in self.groups.items()}
         if pattern.casefold() in by_group:
-            leading = [name for name in by_group[pattern.casefold()] if self.specs[name].leaderboard]
-            return leading or by_group[pattern.casefold()]
+            return self._leading(by_group[pattern.casefold()])
         if any(mark in pattern for mark in "*?["):
-            return [name for name in self.specs if fnmatch.fnmatchcase(name, pattern)]
+            grouped = [names for group, names in by_group.items() if fnmatch.fnmatchcase(group, pattern.casefold())]
+            found = {name for names in grouped for name in self._leading(names)}
+            return [name for name in self.specs if name in found or fnmatch.fnmatchcase(name, pattern)]
         return [name for name in self.specs if name.rsplit("/", 1)[-1] == pattern][:1] if "/" not in pattern else []
+
+    def _leading(self, names: Sequence[str]) -> list[str]:
+        """A group's tasks on the leaderboard, or all where it has none."""
+        return [name for name in names if self.specs[name].leaderboard] or list(names)
 
 
 LEADERBOARD_GROUPS = ("DaruMMLU", "DaruMERA", "DaruSum", "DaruCopy-EN", "DaruCopy-RU")

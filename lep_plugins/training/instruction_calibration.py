@@ -12,6 +12,7 @@ from lep_plugins.training.calibration import Calibration, require_some
 from lep_plugins.training.conversations import Conversation, read_conversations
 from lep_plugins.training.filters import run_filters
 from lep_plugins.training.lora_model import Layers, Saved
+from lep_plugins.training.planned_work import tokens_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +36,13 @@ class InstructionCalibration(Calibration):
 
     name: ClassVar[str] = "instruction_calibration"
 
-    def planned_work(self, parameters: int) -> float:
+    def planned_work(self, parameters: int) -> float | None:
         """4 operations a parameter and token, 6 with gradient checkpointing, since the layers' weights stay: each copy
-        twice its mean length, about 5 bytes of `data` a token."""
+        twice its mean length."""
+        said = tokens_in([self.data])
+        if said is None:
+            return None
         copied = self.copies * (self.copy_min_tokens + self.copy_max_tokens)
-        said = Path(self.data).stat().st_size / 5 if Path(self.data).is_file() else 0.0
         return (6.0 if self.gradient_checkpointing else 4.0) * parameters * self.epochs * (copied + said)
 
     def check(self, context: StepContext, candidate: Candidate) -> None:

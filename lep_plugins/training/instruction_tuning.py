@@ -20,6 +20,7 @@ from darumeru.prompts.builder import load_tokenizer
 from lep_plugins.training.chat_labels import ChatLabeller
 from lep_plugins.training.conversations import Conversation, read_conversations
 from lep_plugins.training.copy_tasks import CopyTasks
+from lep_plugins.training.planned_work import tokens_in
 from lep_plugins.training.training_loop import IGNORED, Batch, LoopSettings, TrainingLoop
 from lep_plugins.vocabulary.corpus import Corpus
 
@@ -70,10 +71,12 @@ class InstructTune:
             if getattr(self, name) <= 0:
                 raise UserError(f"{name} must be above 0, not {getattr(self, name)}", self.name)
 
-    def planned_work(self, parameters: int) -> float:
-        """6 operations a parameter and token: each copy twice its mean length, about 5 bytes of `data` a token."""
+    def planned_work(self, parameters: int) -> float | None:
+        """6 operations a parameter and token: each copy twice its mean length."""
+        said = tokens_in(self.data)
+        if said is None:
+            return None
         copied = self.copies * len(self.languages) * (self.copy_min_tokens + self.copy_max_tokens)
-        said = sum(Path(path).stat().st_size for path in self.data) / 5
         return 6.0 * parameters * self.epochs * (copied + said)
 
     def run(self, context: StepContext, candidate: Candidate) -> Iterator[Candidate]:

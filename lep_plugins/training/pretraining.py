@@ -18,6 +18,7 @@ from darumeru.models.fingerprints import fingerprint
 from darumeru.models.model_folder import load_model, save_model
 from darumeru.prompts.builder import load_tokenizer
 from lep_plugins.training.packing import PackedCorpus, pack
+from lep_plugins.training.planned_work import tokens_in
 from lep_plugins.training.trained_parameters import Trained, check_trained, choose, embeddings
 from lep_plugins.training.training_loop import Batch, LoopSettings, TrainingLoop
 from lep_plugins.vocabulary.corpus import Corpus
@@ -83,14 +84,14 @@ class Pretrain:
             mend = f"a block of at most {context}"
             raise UserError(f"a block of {self.block} tokens is longer than the model's context", str(model), mend)
 
-    def planned_work(self, parameters: int) -> float:
-        """6 operations a parameter and token, 4 where the layers learn nothing; without `max_steps` about 5 bytes of a
-        corpus are a token, and packed files unpack to 4 times their size."""
+    def planned_work(self, parameters: int) -> float | None:
+        """6 operations a parameter and token, 4 where the layers learn nothing."""
         if self.max_steps is not None:
             tokens = float(self.max_steps * self.batch_size * self.block)
+        elif (all_tokens := tokens_in(self.corpus)) is not None:
+            tokens = self.epochs * self.share * all_tokens
         else:
-            sizes = [Path(path).stat().st_size * (4 if path.endswith((".xz", ".gz")) else 1) for path in self.corpus]
-            tokens = self.epochs * self.share * sum(sizes) / 5
+            return None
         return tokens * parameters * (4 if self.trained in ("embeddings", "lora") else 6)
 
     def run(self, context: StepContext, candidate: Candidate) -> Iterator[Candidate]:

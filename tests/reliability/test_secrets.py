@@ -114,6 +114,8 @@ def test_secret_values_of_arguments() -> None:
 
 
 def test_numbers_with_a_point_are_no_secrets() -> None:
-    """`symbols_per_token` of results.json ends in a word that names keys."""
-    assert redacted({"symbols_per_token": 2.43, "use_token": True}) == {"symbols_per_token": 2.43, "use_token": True}
+    """`symbols_per_token` of results.json and `best_token` of answers end in a word that names keys."""
+    numbers = {"symbols_per_token": 2.43, "use_token": True, "best_token": 23}
+    assert redacted(numbers) == numbers
+    assert redacted({"password": 123456, "hf_token": "23"}) == {"password": "***", "hf_token": "***"}
     assert redacted({"token": "abcdef123", "password": 123456}) == {"token": "***", "password": "***"}

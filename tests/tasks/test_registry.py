@@ -68,6 +68,8 @@ def test_names_groups_and_globs_select() -> None:
     assert [s.name for s in registry.select(["parus"])] == ["darumeru/parus"]
     assert len(registry.select(["DaruCopy-RU"])) == 2 and len(registry.select(["darumera"])) == 8
     assert len(registry.select(["darumeru/cp_sent_*", "darumeru/cp_sent_ru"])) == 2
+    assert registry.select(["darucopy-*"]) == registry.select(["DaruCopy-EN", "DaruCopy-RU"])
+    assert {task.group for task in registry.select(["ruField*"])} == {g for g in registry.groups if g[:7] == "ruField"}
     assert len(registry.select(["all"])) == 25 + FIELD
 
 
