@@ -17,7 +17,7 @@ from darumeru.core.message import Message
 from darumeru.core.template_trial import try_templates
 from darumeru.prompts.chat_template import ChatTemplate
 from darumeru.prompts.plain import PlainFormat
-from darumeru.prompts.thoughts import decoded, kept_tokens, switches, thinks
+from darumeru.prompts.thoughts import decoded, endings, kept_tokens, switches, thinks
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,11 @@ class PromptBuilder:
     def thought_tokens(self) -> tuple[str, ...]:
         """Special tokens that mark thoughts, which decoding must not drop."""
         return kept_tokens(self.tokenizer)
+
+    @cached_property
+    def thought_endings(self) -> tuple[str, ...]:
+        """Texts at which the model's thoughts end."""
+        return endings("".join((self.template.source or "", *self.thought_tokens)))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated ids, the marks of thoughts included."""

@@ -26,6 +26,11 @@ class Marks:
         return self.shut or self.close + self.begin
 
     @property
+    def until(self) -> str:
+        """The text at whose beginning thoughts end."""
+        return self.end if self.end and self.closing.startswith(self.end) else self.close
+
+    @property
     def tokens(self) -> tuple[str, ...]:
         """The texts that may be special tokens, each by itself."""
         return tuple(dict.fromkeys(re.findall(r"<\|?[\w:]+\|?>|</[\w:]+>|\[/?[A-Z]+\]", "".join(self._texts))))
@@ -83,6 +88,13 @@ def answer_of(prompt: str, text: str) -> Said:
     if thought:
         start += len(text[start:end]) - len(text[start:end].lstrip("\n"))
     return Said(text[start:end], start, end)
+
+
+def endings(known: str) -> tuple[str, ...]:
+    """Texts at which thoughts end, of the families whose marks stand in `known` (a chat template and special tokens);
+    of all, where none does."""
+    families = [marks for marks in MARKS if marks.open in known or marks.close in known]
+    return tuple(marks.until for marks in families or MARKS)
 
 
 def kept_tokens(tokenizer: Any) -> tuple[str, ...]:

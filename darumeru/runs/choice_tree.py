@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from darumeru.core.answer import Answer
 from darumeru.core.files import content_hash
 from darumeru.engines.request import MultipleChoice, Request
-from darumeru.prompts.choice_tokens import Ids
+from darumeru.prompts.choice_tokens import Ids, Spelled
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,19 @@ class ChoiceTree:
             probabilities=dict(zip(self.labels, map(math.exp, values), strict=True)),
             seconds=sum(answer.seconds for answer in answers),
         )
+
+
+def choice_requests(
+    request: Request, labels: tuple[str, ...], spelled: Spelled, top_k: int | None
+) -> tuple[list[Request], ChoiceTree | None]:
+    """The requests that ask for a choice behind the prompt of `request`, and the tree that they are the nodes of; None
+    where each choice is one token, so that one request's answer is its own."""
+    if spelled.single:
+        ids = tuple(tuple(token for (token,) in spellings) for spellings in spelled.spellings)
+        return [replace(request, kind=MultipleChoice(labels, ids, top_k))], None
+    tree = ChoiceTree(labels, spelled.spellings)
+    nodes = tree.nodes().items()
+    return [replace(request, prompt=(*request.prompt, *said), kind=kind) for said, kind in nodes], tree
 
 
 def _log(probability: float) -> float:

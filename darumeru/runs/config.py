@@ -87,7 +87,7 @@ class PromptConfig(Config):
     system_prompt: Annotated[
         str | None, Option("Put before every conversation. Default: none.", ANSWERS, panel=PROMPTS)
     ] = None
-    thinking: Annotated[bool, Option("Let a thinking model think in generation tasks.", ANSWERS, panel=PROMPTS)] = False
+    thinking: Annotated[bool, Option("Let a thinking model think before it answers.", ANSWERS, panel=PROMPTS)] = False
     thinking_tokens: Annotated[int, Option("Token budget of its thoughts.", ANSWERS, least=1, panel=PROMPTS)] = 2048
     temperature: Annotated[
         float | None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from darumeru.core.errors import UserError
@@ -15,14 +15,15 @@ from darumeru.tasks.spec import TaskSpec
 
 class Draws:
     """Sampling of generated answers as a config says it, and a task where the config says nothing; greedy where neither
-    does."""
+    does. generates: whether a task's answers, or the thoughts before them, are generated."""
 
-    def __init__(self, config: AskConfig) -> None:
+    def __init__(self, config: AskConfig, generates: Callable[[TaskSpec], bool]) -> None:
         self.config = config
+        self.generates = generates
 
     def temperature(self, spec: TaskSpec) -> float:
-        """0 is greedy; choices and continuations are never drawn."""
-        if spec.method != "generate":
+        """0 is greedy; choices and continuations themselves are never drawn."""
+        if not self.generates(spec):
             return 0.0
         said = (self.config.temperature, spec.temperature)
         return next((one for one in said if one is not None), 0.0)
@@ -32,7 +33,7 @@ class Draws:
         asked = self.config.num_samples
         if self.temperature(spec):
             return asked or spec.num_samples or 1
-        if asked is not None and asked > 1 and spec.method == "generate":
+        if asked is not None and asked > 1 and self.generates(spec):
             what = f"{asked} greedy answers of {spec.name} are one answer"
             raise UserError(what, "--num-samples", "give --temperature too, for example 0.7")
         return 1

@@ -10,6 +10,7 @@ from darumeru.core.errors import TaskRefused, UserError
 from darumeru.engines.request import Request
 from darumeru.prompts.builder import PromptBuilder
 from darumeru.prompts.plain import FORMATS
+from darumeru.runs.choice_tree import ChoiceTree
 from darumeru.runs.config import AskConfig
 from darumeru.runs.planned import Plan, PlannedSample, PlannedTask
 from darumeru.runs.progress import Progress, Silent
@@ -133,7 +134,7 @@ class Planner:
             planned, too_long = self._fit(spec, samples, room)
         except TaskRefused as error:
             return PlannedTask(spec, (), tuple(sample.id for sample in samples), wanted, data, cut, error.line())
-        if spec.method == "multiple_choice" and any(one.solver for one in planned):
+        if any(isinstance(one.solver, ChoiceTree) for one in planned):
             spec = replace(spec, differs=(*spec.differs, WHOLE_ANSWERS))
         return PlannedTask(spec, tuple(planned), tuple(too_long), wanted, data, cut)
 

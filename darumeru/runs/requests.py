@@ -12,11 +12,11 @@ from darumeru.core.message import Message
 from darumeru.engines.request import Generate, LogLikelihood, MultipleChoice, Request
 from darumeru.prompts.builder import PromptBuilder
 from darumeru.prompts.choice_tokens import ENDING, RULES, Spelled
-from darumeru.runs.choice_tree import ChoiceTree
+from darumeru.runs.choice_tree import choice_requests
 from darumeru.runs.config import AskConfig
 from darumeru.runs.draws import Draws
 from darumeru.runs.planned import Solver
-from darumeru.runs.thought_budget import LEAST, ThoughtBudget
+from darumeru.runs.thought_budget import LEAST, ThoughtBudget, ThoughtfulChoice
 from darumeru.runs.turns import Turns
 from darumeru.runs.windows import Windows, window_requests
 from darumeru.tasks.formats.document import WINDOW
@@ -56,7 +56,7 @@ class RequestMaker:
         self.builder = builder
         self.profile = profile
         self.identity = identity
-        self.draws = Draws(config)
+        self.draws = Draws(config, self._generates)
         self._spelled: dict[tuple[str, tuple[str, ...]], Spelled] = {}
 
     def new_tokens(self, spec: TaskSpec) -> int:
@@ -67,8 +67,13 @@ class RequestMaker:
         """Tokens that thoughts may have."""
         return max(spec.thinking_tokens or self.config.thinking_tokens, LEAST)
 
+    def _generates(self, spec: TaskSpec) -> bool:
+        return spec.method == "generate" or self._thinks(spec)
+
     def _thinks(self, spec: TaskSpec) -> bool:
-        return self.config.thinking and self.builder.is_chat and spec.method == "generate"
+        """Whether thoughts come first. Those before a choice take token ids, which a server keeps to itself."""
+        able = spec.method == "generate" or (spec.method == "multiple_choice" and self.builder.tokenizer is not None)
+        return able and self.config.thinking and self.builder.is_chat
 
     def asked(
         self, spec: TaskSpec, samples: Sequence[Sample], conversations: Sequence[Conversation], room: int
@@ -82,23 +87,25 @@ class RequestMaker:
             return self._continuations(samples, conversations)
         rendered = [self._messages(spec, conversation) for conversation in conversations]
         texts = [self.builder.text(messages) for messages in rendered]
-        if spec.method == "multiple_choice":
+        if spec.method == "multiple_choice" and not self._thinks(spec):
             return self._choices([sample.choices or spec.choices for sample in samples], rendered, texts)
-        kinds = [
-            Generate(
-                self.new_tokens(spec),
-                self._stops(spec, sample, messages),
-                self.builder.thought_tokens,
-                self.draws.sampling(spec, sample),
-            )
-            for sample, messages in zip(samples, rendered, strict=True)
-        ]
+        kinds = [self._generated(spec, *each) for each in zip(samples, rendered, strict=True)]
         prompts = self.builder.ids(texts)
         requests = [
             self.keyed(Request(tuple(prompt), kind, text, messages))
             for prompt, kind, text, messages in zip(prompts, kinds, texts, rendered, strict=True)
         ]
+        if spec.method == "multiple_choice":
+            openings = [one[-1].content if one[-1].role == "assistant" else "" for one in conversations]
+            return [self._thoughtful(spec, *each) for each in zip(samples, requests, openings, strict=True)]
         return [self._texts(spec, sample, request) for sample, request in zip(samples, requests, strict=True)]
+
+    def _generated(self, spec: TaskSpec, sample: Sample, messages: Conversation) -> Generate:
+        sampling = self.draws.sampling(spec, sample)
+        if spec.method == "multiple_choice":
+            return Generate(self._thoughts(spec), self.builder.thought_endings, self.builder.thought_tokens, sampling)
+        stops = self._stops(spec, sample, messages)
+        return Generate(self.new_tokens(spec), stops, self.builder.thought_tokens, sampling)
 
     def _texts(self, spec: TaskSpec, sample: Sample, request: Request) -> Asked:
         if sample.turns:
@@ -167,18 +174,25 @@ class RequestMaker:
         return self._spelled[place]
 
     def _choice(self, labels: Labels, spelled: Spelled, request: Request) -> Asked:
-        if spelled.single:
-            ids = tuple(tuple(token for (token,) in spellings) for spellings in spelled.spellings)
-            kind = MultipleChoice(labels, ids, self.profile.top_k)
-            return Asked((self.keyed(replace(request, kind=kind)),))
-        tree = ChoiceTree(labels, spelled.spellings)
-        return Asked(
-            tuple(
-                self.keyed(replace(request, prompt=(*request.prompt, *said), kind=kind))
-                for said, kind in tree.nodes().items()
-            ),
-            tree,
+        requests, tree = choice_requests(request, labels, spelled, self.profile.top_k)
+        return Asked(tuple(map(self.keyed, requests)), tree)
+
+    def _thoughtful(self, spec: TaskSpec, sample: Sample, request: Request, opening: str) -> Asked:
+        """A choice after thoughts. opening: what the task lets the answer begin with."""
+        labels = sample.choices or spec.choices
+        self._spellings(labels, opening)  # refuses what no tokenizer tells apart
+        solver = ThoughtfulChoice(
+            self._thoughts(spec),
+            opening,
+            labels,
+            self.profile.top_k,
+            self.profile.choice_rule,
+            self.builder,
+            self._spellings,
+            self.keyed,
         )
+        longest = max(self._tokens(label) for label in labels)
+        return Asked((request,), solver, self._tokens(opening) + longest)
 
     def keyed(self, request: Request) -> Request:
         """The request with the key of its answer in the store: a hash over everything that the answer depends on, its

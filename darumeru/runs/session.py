@@ -18,10 +18,10 @@ from darumeru.core.secrets import redacted
 from darumeru.engines import free_arguments
 from darumeru.engines.protocol import Engine, EngineOptions
 from darumeru.engines.request import Generate
+from darumeru.metrics.repeated import DRAW
 from darumeru.runs.annotate import annotator, thought_counter
 from darumeru.runs.ask import Failures, Pending, pending_samples, stream
 from darumeru.runs.config import AskConfig
-from darumeru.runs.draws import Draws
 from darumeru.runs.manifest import MANIFEST, SessionLog, earlier_manifest
 from darumeru.runs.plan import Planner, TaskSource
 from darumeru.runs.planned import Plan
@@ -219,11 +219,10 @@ class Session:
 
     def _sampling(self) -> dict[str, Any]:
         """Task -> how its answers are drawn, for tasks that are not greedy."""
-        draws = Draws(self.config)
         return {
             task.spec.name: {
                 **{name: value for name, value in asdict(kind.sampling).items() if name != "seed"},
-                "num_samples": draws.count(task.spec),
+                "num_samples": 1 + max(int(one.sample.meta.get(DRAW, 0)) for one in task.samples),
             }
             for task in self.plan.tasks
             for kind in [task.samples[0].request.kind if task.samples else None]

@@ -6,19 +6,21 @@ Right values: ../shared/SPEC-field.md, "Reasoning models", as it says what is ri
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from darumeru.core.answer import Answer
 from darumeru.engines.request import Generate, Request
 from darumeru.prompts.builder import PromptBuilder, load_tokenizer
+from darumeru.prompts.choice_tokens import Spelled, whole
 from darumeru.prompts.thoughts import MARKS, Marks, answer_of
-from darumeru.runs.thought_budget import HIDDEN, ThoughtBudget
-from tests.asked import rows_of
-from tests.cli.command import Said
+from darumeru.runs.annotate import THOUGHTS_CUT
+from darumeru.runs.thought_budget import HIDDEN, ThoughtBudget, ThoughtfulChoice
+from tests.asked import Command, rows_of
 
 TASK = "darumeru/multiq"
 OPENS = "{% if enable_thinking and add_generation_prompt %}{{ '<think>\\n' }}{% endif %}"
@@ -60,7 +62,7 @@ def test_thoughts_that_end_in_time_take_one_request(tiny_model: Path) -> None:
 
 
 def test_a_model_that_never_stops_thinking_is_still_answered(
-    command: Callable[..., Said], tiny_model: Path, tmp_path: Path
+    command: Command, tiny_model: Path, tmp_path: Path
 ) -> None:
     """A random model whose template opens thoughts never closes them: every answer is asked after a forced end."""
     template = (tiny_model / "chat_template.jinja").read_text("utf-8") + OPENS
@@ -79,3 +81,86 @@ def test_a_model_that_never_stops_thinking_is_still_answered(
         assert thoughts and len(row["answer"]["tokens"]) <= 70 + 64 and "<think>" not in answer
     again = command("run", "--model", tiny_model, *words, "--output", tmp_path / "run")
     assert again.code == 0 and len(rows_of(tmp_path / "run", TASK)) == 9
+
+
+def choosing(builder: PromptBuilder, labels: tuple[str, ...] = ("1", "2")) -> ThoughtfulChoice:
+    def spell(labels: tuple[str, ...], text: str) -> Spelled:
+        return whole(builder, text, labels)
+
+    return ThoughtfulChoice(80, "Ответ:", labels, None, "whole", builder, spell, lambda one: replace(one, key="next"))
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "between", "cut"),
+    [
+        ("<think>мысль", "stop", "<think>мысль</think>\n", 0.0),  # the engine stopped at the mark
+        ("<think>" + "мысль " * 60, "length", f"{HIDDEN}</think>\n", 1.0),
+        ("Это второе.", "stop", "", 0.0),  # no thoughts: asked at once
+    ],
+    ids=["in time", "too long", "none"],
+)
+def test_a_choice_is_read_behind_closed_thoughts(
+    tiny_model: Path, said: str, reason: str, between: str, cut: float
+) -> None:
+    builder = PromptBuilder(load_tokenizer(str(tiny_model)))
+    solver = choosing(builder)
+    request = Request((1, 2), Generate(80, builder.thought_endings), text="вопрос\n", key="first")
+    solving = solver.solve((request,))
+    next(solving)
+    tokens = tuple(builder.tokens(said)[:80])
+    asked = list(solving.send([Answer(text=builder.decode(tokens), tokens=tokens, finish_reason=reason)]))
+    ending = builder.decode(asked[0].prompt[2:])
+    # This tokenizer makes a token of the space before a digit, which the prompt takes.
+    assert ending.endswith(f"{between}Ответ: ") and asked[0].text.endswith(f"{between}Ответ: ")
+    assert len(asked[0].prompt) <= 2 + 80 + len(builder.tokens("Ответ: "))
+    with pytest.raises(StopIteration) as done:
+        solving.send([Answer(probabilities={"1": 0.25, "2": 0.5}, seconds=1.0)] * len(asked))
+    found = done.value.value
+    assert found.probabilities == {"1": 0.25, "2": 0.5} and found.extra[THOUGHTS_CUT] == cut
+
+
+def test_choices_of_several_tokens_are_walked_behind_the_thoughts(tiny_model: Path) -> None:
+    builder = PromptBuilder(load_tokenizer(str(tiny_model)))
+    solving = choosing(builder, ("кошка бежит", "кошка спит")).solve((Request((1,), Generate(80), text=""),))
+    next(solving)
+    thought = tuple(builder.tokens("<think>мысль"))
+    asked = list(solving.send([Answer(text=builder.decode(thought), tokens=thought, finish_reason="stop")]))
+    assert len(asked) > 1
+    answers = [Answer(probabilities=dict.fromkeys(one.kind.labels, 0.5)) for one in asked]  # type: ignore[union-attr]
+    with pytest.raises(StopIteration) as done:
+        solving.send(answers)
+    assert set(done.value.value.probabilities) == {"кошка бежит", "кошка спит"}
+
+
+@pytest.mark.parametrize("draws", [(), ("--temperature", "0.7", "--num-samples", "2")], ids=["greedy", "drawn"])
+def test_a_choice_after_thoughts_has_the_model_s_own_probabilities(
+    draws: tuple[str, ...], command: Command, tiny_model: Path, tmp_path: Path
+) -> None:
+    """Beside transformers on the ids that the parts of the answer give: prompt, thoughts, closing words, "Ответ:"."""
+    template = (tiny_model / "chat_template.jinja").read_text("utf-8") + OPENS
+    (tmp_path / "thinks.jinja").write_text(template, encoding="utf-8")
+    task = "darumeru/parus"
+    words = ("--data", "bundled", "--tasks", task, "--engine", "transformers", "--limit", "2", "--thinking", "--json")
+    words = (*words, "--thinking-tokens", "70", "--chat-template", tmp_path / "thinks.jinja", *draws)
+    said = command("run", "--model", tiny_model, *words, "--output", tmp_path / "run")
+    assert said.code == 0, said.err
+    scored = json.loads(said.out)["tasks"][task]
+    assert scored["rates"]["thoughts_cut"] == 1 and ("majority:acc_both_orders" in scored["metrics"]) == bool(draws)
+    rows = rows_of(tmp_path / "run", task)
+    own = [row for row in rows if "part" not in row]
+    assert len(own) == (4 if draws else 2) * 2  # parus asks each question in both orders
+    builder = PromptBuilder(load_tokenizer(str(tiny_model)))
+    network = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
+    for row in own:
+        thoughts = next(one for one in rows if one["id"] == row["id"] and "text" in one["answer"])
+        closing = builder.tokens(f"{HIDDEN}</think>\n")
+        ids = [*builder.ids([thoughts["prompt"]])[0], *thoughts["answer"]["tokens"][: 70 - len(closing)], *closing]
+        ids += builder.tokens("Ответ: ")
+        with torch.no_grad():
+            logits = network(input_ids=torch.tensor([ids])).logits[0, -1].double()
+        probabilities = logits.softmax(-1)
+        for label in ("1", "2"):
+            (token,) = builder.tokens(label)
+            assert row["answer"]["probabilities"][label] == pytest.approx(float(probabilities[token]), rel=1e-4)
+    again = command("run", "--model", tiny_model, *words, "--output", tmp_path / "run")
+    assert again.code == 0 and len(rows_of(tmp_path / "run", task)) == len(rows)
