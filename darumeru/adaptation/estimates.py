@@ -23,22 +23,23 @@ def seconds_taken(folders: Sequence[StepFolder]) -> float | None:
         return None
 
 
-def seconds_planned(step: Any, parameters: int | None) -> float | None:
-    """About how many seconds a step takes on a model of so many parameters, as its `planned_work` says; None where it
-    says nothing."""
+def seconds_planned(step: Any, parameters: int | None, dtype: str) -> float | None:
+    """About how many seconds a step takes on a model of so many parameters of this type, as its `planned_work` says;
+    None where it says nothing. A step with a `dtype` of its own computes in that one."""
     planned = getattr(step, "planned_work", None)
     work = planned(parameters) if planned and parameters else None
-    return float(work) / (EFFICIENCY * machine_speed()) if work else None
+    own = getattr(step, "dtype", "auto")
+    return float(work) / (EFFICIENCY * machine_speed(dtype if own == "auto" else own)) if work else None
 
 
 @cache
-def machine_speed() -> float:
-    """Floating-point operations a second of a float32 product, on the accelerator if there is one (about half a
-    second)."""
+def machine_speed(dtype: str) -> float:
+    """Floating-point operations a second of a product of that type ("bfloat16"), on the accelerator if there is one
+    (about half a second)."""
     import torch
 
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
-    one = torch.ones(SIDE, SIDE, device=device)
+    one = torch.ones(SIDE, SIDE, device=device, dtype=getattr(torch, dtype))
     done, began = -1, time.perf_counter()
     while done < 0 or time.perf_counter() - began < 0.3:
         float((one @ one)[0, 0])

@@ -30,6 +30,12 @@ class Size:
     parameters: int | None = None
     guessed: bool = False
 
+    @property
+    def dtype(self) -> str:
+        """Of the weights, by their bytes."""
+        halves = self.bytes is not None and self.parameters and self.bytes < 3 * self.parameters
+        return "bfloat16" if halves else "float32"
+
     def __str__(self) -> str:
         if self.bytes is None:
             return "size not known"
@@ -84,10 +90,10 @@ def make_preview(pipeline: Pipeline) -> list[PreviewLine]:
 def _timed(pipeline: Pipeline, plan: list[PreviewLine]) -> list[PreviewLine]:
     """What is not done as long as what is done of the same step took on the mean, else by its work."""
     variants = {one.name: one for one in pipeline.variants}
-    counts: dict[str, int | None] = {}
+    sizes: dict[str, Size] = {}
     taken: dict[str, list[float]] = {}
     for one in plan:
-        counts[one.name] = one.size.parameters or counts.get(one.parent)
+        sizes[one.name] = one.size if one.size.parameters else sizes.get(one.parent, Size())
         if one.seconds is not None:
             taken.setdefault(variants[one.name].node.name, []).append(one.seconds)
     timed = []
@@ -95,7 +101,8 @@ def _timed(pipeline: Pipeline, plan: list[PreviewLine]) -> list[PreviewLine]:
         if one.name in variants and one.state != "done":
             variant = variants[one.name]
             like = taken.get(variant.node.name)
-            about = sum(like) / len(like) if like else seconds_planned(variant.step, counts[one.parent or one.name])
+            size = sizes[one.parent or one.name]
+            about = sum(like) / len(like) if like else seconds_planned(variant.step, size.parameters, size.dtype)
             one = replace(one, seconds=about)
         timed.append(one)
     return timed

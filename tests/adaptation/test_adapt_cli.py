@@ -140,11 +140,13 @@ def test_a_plan_says_how_long_its_steps_will_take(
 ) -> None:
     """By hand: 100 steps of 8 blocks of 256 tokens, 4 operations a parameter of the base and token, at 0.4 of a machine
     of 10^9 operations a second."""
-    monkeypatch.setattr("darumeru.adaptation.estimates.machine_speed", lambda: 1e9)
+    measured: set[str] = set()
+    monkeypatch.setattr("darumeru.adaptation.estimates.machine_speed", lambda dtype: measured.add(dtype) or 1e9)
     words = ("adapt", str(RECIPES / "quick.yaml"), "--output", str(tmp_path / "out"), "--dry-run")
     plan = {one["name"]: one for one in json.loads(darumeru(capsys, monkeypatch, *words, "--json").out)["plan"]}
     work = 100 * 8 * 256 * 4 * plan["base"]["parameters_count"]
     assert plan["donor"]["seconds"] == pytest.approx(work / 0.4e9, abs=0.1) and plan["vocab"]["seconds"] is None
+    assert measured == {"float32"}  # as the demo model's weights are
     said = darumeru(capsys, monkeypatch, *words)
     assert re.search(r"7 steps, 0 done; about \d+ h \d+ min of work on this machine, scoring not counted", said.out), (
         said.out
