@@ -87,7 +87,7 @@ def list_tasks(
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="Task name.")],
+    name: Annotated[str, typer.Argument(help="Task name, group or glob.")],
     profile: ProfileName = "darumeru",
     include: Include = None,
     as_json: Json = False,
@@ -100,12 +100,13 @@ def show(
     from darumeru.tasks.registry import load_registry
 
     registry = load_registry(profile, include or ())
-    for spec in registry.select([name]):
-        values: dict[str, Any] = asdict(spec)
-        if as_json:
-            values["plain_stop"] = profile_named(profile).stops(spec.stop, chat=False)
-            typer.echo(to_json(values), nl=False)
-            continue
+    chosen = registry.select([name])
+    if as_json:
+        stops = profile_named(profile).stops
+        values = [asdict(spec) | {"plain_stop": stops(spec.stop, chat=False)} for spec in chosen]
+        typer.echo(to_json(values[0] if len(values) == 1 else values), nl=False)
+        return
+    for spec in chosen:
         source = spec.source
         _say(f"{spec.name} ({spec.group}, profile {profile})\n  {spec.description}")
         _say(f"  asked by: {spec.method}" + (f" among {', '.join(spec.choices)}" if spec.choices else ""))

@@ -92,6 +92,8 @@ def test_show_names_the_metrics_and_the_data(
     assert "acc_both_orders" in said.out and "RefalMachine/darumeru/parus" in said.out
     shown = json.loads(darumeru(capsys, monkeypatch, "tasks", "show", "parus", "--json").out)
     assert shown["choices"] == ["1", "2"]
+    several = json.loads(darumeru(capsys, monkeypatch, "tasks", "show", "DaruCopy-EN", "--json").out)
+    assert [one["name"] for one in several] == ["darumeru/cp_para_en", "darumeru/cp_sent_en"]
 
 
 def test_validate_accepts_the_projects_own_tasks_with_the_bundled_data(
