@@ -211,12 +211,16 @@ def claims(study: Study) -> list[list[str]]:
     for language, task in TEXTS.items():
         claim(f"LEP (extend, conversion) below the direct control, bits per byte {language}",
               ["lep", "extend", "conversion"], ["direct", "extend"], task, -1)  # fmt: skip
+    for language, task in COPIES.items():
+        claim(f"LEP (extend, conversion) copies {language} better than the direct control",
+              ["lep", "extend", "conversion"], ["direct", "extend"], task, 1)  # fmt: skip
     rows += _calibration(study)
     for scheme in SCHEMES:
         pairs = study.pairs(["donor", scheme], ["base"])
-        if pairs:
-            gain = ", ".join(f"{mine.symbols('ru') / theirs.symbols('ru'):.2f} times" for mine, theirs in pairs[:1])
-            rows.append([f"token efficiency: characters a token, {scheme} against the foundation", gain, "agrees"])
+        if pairs:  # the vocabularies are the same for all seeds
+            gain = pairs[0][0].symbols("ru") / pairs[0][1].symbols("ru")
+            text = f"token efficiency: characters a token, {scheme} against the foundation"
+            rows.append([text, f"{gain:.2f} times", "agrees" if gain > 1 else "does not agree"])
         claim(f"quality: donor of {scheme} below the foundation, bits per byte ru",
               ["donor", scheme], ["base"], TEXTS["ru"], -1)  # fmt: skip
     return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import tomllib
 from typing import Any
@@ -58,6 +59,13 @@ def test_every_command_and_option_of_the_pages_exists() -> None:
         wrong += [(page.name, words) for words in [*said, *inline_commands(page)] if _unknown(words)]
     assert not wrong
     assert _unknown(["run", "--modle", "X"]) == "--modle" and _unknown(["rum"]) == "rum"
+
+
+def test_commands_stand_in_fenced_blocks() -> None:
+    """An indented block says nothing of itself, so that nothing would run it."""
+    for page in pages():
+        text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.S | re.M)
+        assert not re.findall(r"^    (?:[A-Z_]+=\S+ )*(?:darumeru|python -m|make) .*$", text, re.M), page.name
 
 
 def _without(words: list[str], *options: str) -> tuple[str, ...]:

@@ -110,7 +110,10 @@ PAGES = {
         before=tuple(f"{RUN} runs/{name}" for name in ("mine", "a", "b")),
     ),
     "docs/python.md": Page({"limit=50": "limit=2"}),
-    "docs/recipes.md": Page(prelude=STEP),
+    # Plans only: tests/adaptation runs recipes and races.
+    "docs/recipes.md": Page(
+        {"adapt recipes/quick.yaml": "adapt recipes/quick.yaml --dry-run", "mine.txt": "texts.txt"}, prelude=STEP
+    ),
     "docs/servers.md": Page(
         {"darumeru run": "darumeru run --limit 2", "PATH_OR_HUB_ID": DEMO, "big-model": "fake"},
         # Without a tokenizer copying tasks are named and not scored.

@@ -165,7 +165,7 @@ def test_the_readmes_board_is_what_its_command_prints(
     """Its command on a run of the 17 tasks: all lines but those on the run itself."""
     readme = (ROOT / "leaderboards" / "README.md").read_text("utf-8")
     shown = readme.split("<!-- board: begin -->\n")[1].split("<!-- board: end -->")[0]
-    command = next(line.split() for line in readme.splitlines() if line.startswith("    darumeru leaderboard "))
+    command = next(line.split() for line in readme.splitlines() if line.startswith("darumeru leaderboard "))
     make_synthetic(tmp_path / "runs" / "demo", 0, 340)
     (tmp_path / "leaderboards").symlink_to(ROOT / "leaderboards")
     monkeypatch.chdir(tmp_path)
