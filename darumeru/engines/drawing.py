@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from darumeru.engines.request import Sampling
@@ -18,6 +20,13 @@ class Drawer:
         """The next token id. logits: [vocabulary], float32."""
         probabilities = kept(logits.cpu().double() / self.sampling.temperature, self.sampling)
         return int(torch.multinomial(probabilities, 1, generator=self._generator))
+
+
+def penalize(logits: torch.Tensor, said: Sequence[int], penalty: float) -> None:
+    """Make what was said less probable, in place. logits: [vocabulary]; see Generate.repetition_penalty."""
+    ids = torch.tensor(sorted(set(said)), device=logits.device)
+    found = logits[ids]
+    logits[ids] = torch.where(found > 0, found / penalty, found * penalty)
 
 
 def kept(scaled: torch.Tensor, sampling: Sampling) -> torch.Tensor:

@@ -36,12 +36,15 @@ class Dialect(Protocol):
 
 
 def generation(kind: Generate) -> dict[str, Any]:
-    """The fields of a request for a text; top_k, which not every server knows, only where it is asked for."""
+    """The fields of a request for a text; top_k and repetition_penalty, which not every server
+    knows, only where they are asked for."""
     fields: dict[str, Any] = {"max_tokens": kind.max_new_tokens}
     if kind.stop:
         fields["stop"] = list(kind.stop)
     if kind.sampling:
         fields |= {name: value for name, value in asdict(kind.sampling).items() if value or name != "top_k"}
+    if kind.repetition_penalty != 1:
+        fields["repetition_penalty"] = kind.repetition_penalty
     return fields
 
 

@@ -35,12 +35,15 @@ class Sampling:
 @dataclass(frozen=True)
 class Generate:
     """Generation, greedy where there is no `sampling`. stop: strings at which the text ends (not included); EOS ends it
-    always. keep: special tokens that stay in the text (marks of thoughts); decoding drops all others."""
+    always. keep: special tokens that stay in the text (marks of thoughts); decoding drops all others.
+    repetition_penalty: by which the logits of tokens of prompt and answer are divided, or multiplied where they are
+    negative (arXiv:1909.05858, section 4.1)."""
 
     max_new_tokens: int
     stop: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     sampling: Sampling | None = None
+    repetition_penalty: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from darumeru.engines.answers import GeneratedText
-from darumeru.engines.drawing import Drawer
+from darumeru.engines.drawing import Drawer, penalize
 from darumeru.engines.request import Generate
 
 # Most float32 logits of continuations held at once (1 GiB).
@@ -67,6 +67,7 @@ class ForwardPasses:
         ]
         made: list[list[int]] = [[] for _ in prompts]
         drawers = {row: Drawer(kind.sampling) for row, kind in enumerate(kinds) if kind.sampling}
+        penalized = {row for row, kind in enumerate(kinds) if kind.repetition_penalty != 1}
         broken: set[int] = set()
         going = set(range(len(prompts)))
         cache = None
@@ -75,6 +76,8 @@ class ForwardPasses:
             logits = rows[:, -1]
             broken |= going & set(logits.isnan().any(-1).nonzero()[:, 0].tolist())
             going -= broken
+            for row in going & penalized:
+                penalize(logits[row], [*prompts[row], *made[row]], kinds[row].repetition_penalty)
             chosen = logits.argmax(-1)
             for row in going & drawers.keys():
                 chosen[row] = drawers[row].draw(logits[row])

@@ -134,6 +134,8 @@ class TextQuery:
     def calls(self) -> list[Call]:
         stop = list(self.kind.stop)
         drawn = asdict(self.kind.sampling) if self.kind.sampling else {}
+        if self.kind.repetition_penalty != 1:
+            drawn["repetition_penalty"] = self.kind.repetition_penalty
         params = _params(max_tokens=self.most - len(self.ids), stop=stop, detokenize=bool(stop), **drawn)
         return [Call((*self.request.prompt, *self.ids), params, "text")]
 

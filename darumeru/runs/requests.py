@@ -105,7 +105,8 @@ class RequestMaker:
         if spec.method == "multiple_choice":
             return Generate(self._thoughts(spec), self.builder.thought_endings, self.builder.thought_tokens, sampling)
         stops = self._stops(spec, sample, messages)
-        return Generate(self.new_tokens(spec), stops, self.builder.thought_tokens, sampling)
+        penalty = spec.repetition_penalty or 1.0
+        return Generate(self.new_tokens(spec), stops, self.builder.thought_tokens, sampling, penalty)
 
     def _texts(self, spec: TaskSpec, sample: Sample, request: Request) -> Asked:
         if sample.turns:
@@ -201,6 +202,9 @@ class RequestMaker:
         if isinstance(request.kind, Generate):
             sampling = kind.pop("sampling")
             kind |= {"sampling": asdict(sampling)} if sampling else {}
+            # What changes nothing is no part of a key.
+            if request.kind.repetition_penalty == 1:
+                del kind["repetition_penalty"]
         asked = request.prompt or [[message.role, message.content] for message in request.messages]
         content = json.dumps([self.identity, asked, kind], ensure_ascii=False, separators=(",", ":"))
         return replace(request, key=hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32])

@@ -118,6 +118,9 @@ class TaskSpec:
     ] = None
     top_k: Annotated[int | None, Option("Draw among so many most probable tokens.", ANSWERS, least=1)] = None
     num_samples: Annotated[int | None, Option("Drawn answers of each question.", ANSWERS, least=1, most=1000)] = None
+    repetition_penalty: Annotated[
+        float | None, Option("Of tokens of prompt and answer in generated answers; none without it.", ANSWERS, least=1)
+    ] = None
     annotators: Annotated[
         tuple[str, ...], Option("What parses a raw answer before metrics read it, one after the other.", SCORES)
     ] = ()
@@ -166,7 +169,10 @@ class TaskSpec:
         return {name: values[name] for name in names}
 
 
-_LEFT_TO_THE_RUN = ("prompt_limit", "num_fewshot", "judge", "temperature", "top_p", "top_k", "num_samples")
+_LEFT_TO_THE_RUN = (
+    *("prompt_limit", "num_fewshot", "judge", "temperature", "top_p", "top_k", "num_samples"),
+    "repetition_penalty",
+)
 
 
 def parse_spec(file: YamlFile, profile: str) -> TaskSpec:

@@ -9,6 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from darumeru.engines import Engine, EngineOptions, Generate, LogLikelihood, Request, load_engine
 from tests.engines.asking import LETTERS, Prompts, answers, assert_same, mixed
@@ -36,6 +38,27 @@ def test_the_answers_differ_between_prompts(reference: Engine) -> None:
     prompts = Prompts(3)
     got = answers(reference, [Request(prompts.prompt(30), LETTERS) for _ in range(20)])
     assert len({max(one.probabilities or {}, key=(one.probabilities or {}).__getitem__) for one in got}) == 3
+
+
+@pytest.mark.parametrize("penalty", [1.05, 1.5])
+def test_repetition_is_punished_as_transformers_does(
+    vllm_engine: Engine, reference: Engine, tiny_model: Path, penalty: float
+) -> None:
+    """Beside transformers' own generate, of one prompt at a time; without it random models go round in circles."""
+    network = AutoModelForCausalLM.from_pretrained(tiny_model).eval()
+    prompts = Prompts(6)
+    requests = [Request(prompts.prompt(size), Generate(24, repetition_penalty=penalty)) for size in (4, 9, 30)]
+    plain = [Request(one.prompt, Generate(24)) for one in requests]
+    right = []
+    for one in requests:
+        ids = torch.tensor([one.prompt])
+        made = network.generate(ids, max_new_tokens=24, do_sample=False, repetition_penalty=penalty)[0].tolist()
+        ended = set(network.generation_config.eos_token_id if isinstance(network.generation_config.eos_token_id, list)
+                    else [network.generation_config.eos_token_id])  # fmt: skip
+        right.append(tuple(token for token in made[len(one.prompt) :] if token not in ended))
+    for engine in (vllm_engine, reference):
+        assert [one.tokens for one in answers(engine, [*plain, *requests])][3:] == right
+        assert [one.tokens for one in answers(engine, plain)] != right
 
 
 @pytest.mark.parametrize("total", [2047, 2048])

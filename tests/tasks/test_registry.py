@@ -80,6 +80,13 @@ def test_a_wrong_name_gets_the_nearest_ones(wrong: str) -> None:
     assert "did you mean" in caught.value.line()
 
 
+def test_the_arena_s_answers_are_made_as_published_in_its_profile() -> None:
+    """SPEC-field, 39: 4,096 new tokens, greedy, repetition penalty 1.05."""
+    published = load_registry("llmtf-head").specs["field/arena_ru"]
+    assert (published.max_new_tokens, published.temperature, published.repetition_penalty) == (4096, None, 1.05)
+    assert load_registry().specs["field/arena_ru"].repetition_penalty is None
+
+
 def test_profiles_change_what_the_specification_says_they_change() -> None:
     def scores(task: str) -> dict[str, tuple[str, ...]]:
         return {profile: load_registry(profile).specs[task].score for profile in PROFILES}
@@ -197,6 +204,7 @@ def test_a_definition_is_what_asks_and_what_scores() -> None:
     assert not set(spec.asking()) & set(spec.scoring()) - {"options"}
     # To the run, or to nobody, unless a task says otherwise.
     left = {"prompt_limit", "num_fewshot", "judge", "temperature", "top_p", "top_k", "num_samples"}
+    left |= {"repetition_penalty"}
     assert set(spec.definition()) == {f.name for f in fields(spec)} - {"name", "description", "differs"} - left
     assert json.loads(json.dumps(spec.definition())) == spec.definition()
     other = replace(spec, metrics=("acc",), description="other", most_records=3)
