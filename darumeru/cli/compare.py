@@ -34,7 +34,6 @@ def compare(
     force: Annotated[bool, typer.Option("--force", help="Also over a file that Darumeru did not write.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
-
     from darumeru.core.terminal import terminal
     from darumeru.leaderboard.comparison import compare as compare_runs
     from darumeru.leaderboard.flips import flipped_samples

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Set
 
 import torch
 
@@ -22,9 +22,9 @@ class Drawer:
         return int(torch.multinomial(probabilities, 1, generator=self._generator))
 
 
-def penalize(logits: torch.Tensor, said: Sequence[int], penalty: float) -> None:
+def penalize(logits: torch.Tensor, said: Set[int], penalty: float) -> None:
     """Make what was said less probable, in place. logits: [vocabulary]; see Generate.repetition_penalty."""
-    ids = torch.tensor(sorted(set(said)), device=logits.device)
+    ids = torch.tensor(list(said), device=logits.device)
     found = logits[ids]
     logits[ids] = torch.where(found > 0, found / penalty, found * penalty)
 

@@ -67,7 +67,7 @@ class ForwardPasses:
         ]
         made: list[list[int]] = [[] for _ in prompts]
         drawers = {row: Drawer(kind.sampling) for row, kind in enumerate(kinds) if kind.sampling}
-        penalized = {row for row, kind in enumerate(kinds) if kind.repetition_penalty != 1}
+        said = {row: set(prompts[row]) for row, kind in enumerate(kinds) if kind.repetition_penalty != 1}
         broken: set[int] = set()
         going = set(range(len(prompts)))
         cache = None
@@ -76,13 +76,14 @@ class ForwardPasses:
             logits = rows[:, -1]
             broken |= going & set(logits.isnan().any(-1).nonzero()[:, 0].tolist())
             going -= broken
-            for row in going & penalized:
-                penalize(logits[row], [*prompts[row], *made[row]], kinds[row].repetition_penalty)
+            for row in going & said.keys():
+                penalize(logits[row], said[row], kinds[row].repetition_penalty)
             chosen = logits.argmax(-1)
             for row in going & drawers.keys():
                 chosen[row] = drawers[row].draw(logits[row])
             for row in sorted(going):
                 made[row].append(int(chosen[row]))
+                said.get(row, set()).add(made[row][-1])
                 if len(made[row]) >= rooms[row] or self._ended(made[row], kinds[row]):
                     going.discard(row)
             ids = chosen[:, None]

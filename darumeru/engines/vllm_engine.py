@@ -17,7 +17,7 @@ from darumeru.engines.request import MultipleChoice, Request
 from darumeru.engines.support import check_causal, check_plain_adapter
 from darumeru.engines.vllm_arguments import FREE_ARGUMENTS
 from darumeru.engines.vllm_failure import load_failure
-from darumeru.engines.vllm_head import settle_head
+from darumeru.engines.vllm_head import pack_heads
 from darumeru.engines.vllm_queries import query
 from darumeru.engines.vllm_reload import reload_weights, transfer_weights
 from darumeru.engines.vllm_setup import (
@@ -164,7 +164,7 @@ def _load(options: EngineOptions) -> Any:
         with untouched_classes(bool(arguments.enforce_eager)):
             engine = LLMEngine.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
             if current_platform.is_cpu():
-                engine.apply_model(settle_head)
+                engine.apply_model(pack_heads)
             return engine
     except Exception as error:  # models, kernels and packages raise whatever they like here
         raise load_failure(error, options) from error

@@ -9,9 +9,14 @@ if TYPE_CHECKING:
     import torch
 
 
-def settle_head(model: Any) -> None:
-    """Make the copies of `model`'s heads anew; to be called whenever its weights are loaded."""
+def settle_heads(model: Any) -> None:
+    """Make the copies of a model's heads anew; to be called when other weights have been put into it."""
     _refresh_tied_head(model)
+    pack_heads(model)
+
+
+def pack_heads(model: Any) -> None:
+    """Make the copies that vLLM does not make; to be called when a model is loaded. On a GPU there are none."""
     for part in model.modules():
         if hasattr(part, "lm_head") and hasattr(part, "logits_processor"):
             _pack_float32_head(part.lm_head, part.logits_processor)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from darumeru.engines.vllm_head import settle_head
+from darumeru.engines.vllm_head import settle_heads
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +46,6 @@ def _refusals() -> Iterator[None]:
 
 def _settle(llm_engine: Any) -> None:
     with _refusals():
-        llm_engine.apply_model(settle_head)
+        llm_engine.apply_model(settle_heads)
     if not llm_engine.reset_prefix_cache():
         raise ReloadFailed("vLLM did not empty its prefix cache: requests are still in flight")

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from darumeru.models.checkpoint_output import appearing_folder, sync
 from darumeru.models.config_file import DTYPES, with_dtype
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Weights = Iterable[tuple[str, torch.Tensor]]
 
+# What a model may be loaded in.
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx", INDEX)
 CARRIED_SUFFIXES = (".json", ".jinja", ".py", ".txt", ".model", ".tiktoken")
 TEMPLATES = ("chat_template.json", "chat_template.jinja")

@@ -39,7 +39,8 @@ def annotator(name: str) -> Annotator:
 
 def annotated(prompt: str, raw: Answer, names: Sequence[str], stop: Sequence[str] = ()) -> Annotation:
     """A raw answer after the annotators of these names, one after the other."""
-    found = Annotation(raw, stop=tuple(stop))
+    cut = (THOUGHTS_CUT,) if raw.extra.get(THOUGHTS_CUT) else ()
+    found = Annotation(raw, notes=cut, stop=tuple(stop))
     for name in names:
         found = annotator(name)(prompt, found)
     return found
@@ -66,8 +67,7 @@ def without_thoughts(prompt: str, found: Annotation) -> Annotation:
     if any(stop in text for stop in found.stop):
         text = text.lstrip("\n")
         text = text[: min((text.find(stop) for stop in found.stop if stop in text), default=len(text))]
-    notes = (*found.notes, THOUGHTS_CUT) if answer.extra.get(THOUGHTS_CUT) else found.notes
-    return replace(found, answer=replace(answer, text=text, tokens=tokens), notes=notes)
+    return replace(found, answer=replace(answer, text=text, tokens=tokens))
 
 
 def thought_counter(decode: Callable[[Sequence[int]], str]) -> Callable[[Answer], Answer]:

@@ -128,7 +128,7 @@ def stream(
                     progress.advance(each.task)
 
     for one in pending:
-        lacking = {CAPABILITY[type(request.kind)] for request in one.planned.requests} - engine.capabilities
+        lacking = {CAPABILITY[kind] for kind in one.planned.kinds} - engine.capabilities
         if lacking:
             kind = min(lacking)
             failures[one.planned.sample.task] = f"the {engine.name} engine cannot do requests of the kind `{kind}` here"

@@ -40,6 +40,8 @@ class ChoiceTree:
     def _all(self) -> list[Ids]:
         return [ids for spellings in self.spellings for ids in spellings]
 
+    later = frozenset[type]()
+
     def solve(self, requests: Sequence[Request]) -> Generator[Sequence[Request], Sequence[Answer], Answer]:
         """requests: one for each of `nodes`, in their order."""
         answers = yield requests

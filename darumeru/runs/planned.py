@@ -23,6 +23,11 @@ class Solver(Protocol):
         """Part of the answer's key: a solver that works otherwise needs another name."""
         ...
 
+    @property
+    def later(self) -> frozenset[type]:
+        """Kinds of requests that come after the planned ones and that those are not of."""
+        ...
+
     def solve(self, requests: Sequence[Request]) -> Generator[Sequence[Request], Sequence[Answer], Answer]:
         """Yield requests that may be asked together and are given their answers in the same order; return the sample's
         own answer. `requests` are the planned ones, usually yielded first. Later requests need keys
@@ -46,6 +51,12 @@ class PlannedSample:
     def request(self) -> Request:
         """The first request, whose prompt stands for the sample."""
         return self.requests[0]
+
+    @property
+    def kinds(self) -> frozenset[type]:
+        """Of all requests that the sample may take."""
+        later: frozenset[type] = self.solver.later if self.solver else frozenset()
+        return later | {type(one.kind) for one in self.requests}
 
     @cached_property
     def key(self) -> str:

@@ -181,7 +181,7 @@ class RequestMaker:
     def _thoughtful(self, spec: TaskSpec, sample: Sample, request: Request, opening: str) -> Asked:
         """A choice after thoughts. opening: what the task lets the answer begin with."""
         labels = sample.choices or spec.choices
-        self._spellings(labels, opening)  # refuses what no tokenizer tells apart
+        spelled = self._spellings(labels, opening)  # refuses what the tokenizer does not tell apart
         solver = ThoughtfulChoice(
             self._thoughts(spec),
             opening,
@@ -192,8 +192,8 @@ class RequestMaker:
             self._spellings,
             self.keyed,
         )
-        longest = max(self._tokens(label) for label in labels)
-        return Asked((request,), solver, self._tokens(opening) + longest)
+        longest = max(len(ids) for spellings in spelled.spellings for ids in spellings)
+        return Asked((request,), solver, len(self.builder.tokens(opening)) + longest)
 
     def keyed(self, request: Request) -> Request:
         """The request with the key of its answer in the store: a hash over everything that the answer depends on, its

@@ -179,7 +179,7 @@ def _rates(task: StoredTask, rows: Sequence[SampleRow]) -> dict[str, float]:
         "unparsed": sum(metric.unparsed(row) for row in rows) / n,
         "empty": sum(_is_empty(row) for row in rows) / n,
         "still_thinking": sum(STILL_THINKING in row.notes for row in rows) / n,
-        "thoughts_cut": sum(bool(row.answer.extra.get(THOUGHTS_CUT)) for row in rows) / n,
+        "thoughts_cut": sum(THOUGHTS_CUT in row.notes for row in rows) / n,
         "truncated": sum(row.answer.finish_reason == "length" for row in rows) / n,
         "too_long": len(task.too_long) / max(task.expected, 1),
     }

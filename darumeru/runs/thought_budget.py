@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from darumeru.core.answer import Answer
 from darumeru.core.files import content_hash
-from darumeru.engines.request import Generate, Request
+from darumeru.engines.request import Generate, MultipleChoice, Request
 from darumeru.prompts.builder import PromptBuilder
 from darumeru.prompts.choice_tokens import Spelled
 from darumeru.prompts.thoughts import Marks, answer_of
@@ -62,6 +62,8 @@ class ThoughtBudget:
         """See Solver."""
         return f"thoughts of {self.budget} tokens"
 
+    later = frozenset[type]()
+
     def solve(self, requests: Sequence[Request]) -> Generator[Sequence[Request], Sequence[Answer], Answer]:
         """See Solver."""
         (first,) = yield requests
@@ -105,6 +107,8 @@ class ThoughtfulChoice:
     def name(self) -> str:
         """See Solver."""
         return f"choice after thoughts {content_hash([self.budget, self.opening, self.labels, self.top_k, self.rule])}"
+
+    later = frozenset[type]({MultipleChoice})
 
     def solve(self, requests: Sequence[Request]) -> Generator[Sequence[Request], Sequence[Answer], Answer]:
         """See Solver."""

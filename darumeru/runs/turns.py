@@ -27,6 +27,8 @@ class Turns:
         """See Solver: other messages make another answer."""
         return f"turns {content_hash(list(self.messages))}"
 
+    later = frozenset[type]()
+
     def solve(self, requests: Sequence[Request]) -> Generator[Sequence[Request], Sequence[Answer], Answer]:
         """See Solver."""
         (request,) = requests

@@ -18,6 +18,8 @@ class Windows:
 
     name: str = "windows"
 
+    later = frozenset[type]()
+
     def solve(self, requests: Sequence[Request]) -> Generator[Sequence[Request], Sequence[Answer], Answer]:
         answers = yield requests
         logprobs = tuple(value for answer in answers for value in answer.logprobs or ())

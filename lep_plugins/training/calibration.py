@@ -14,6 +14,7 @@ import numpy as np
 
 from darumeru.adaptation.protocols import Candidate, StepContext
 from darumeru.core.errors import UserError
+from darumeru.models.model_folder import Dtype
 from lep_plugins.training.conversations import Conversation, read_conversations, write_conversations
 from lep_plugins.training.copy_tasks import CopyTasks
 from lep_plugins.training.filters import Filter, make_filters
@@ -54,7 +55,7 @@ class Calibration:
     epochs: int = 1
     save_every: int = 50
     gradient_checkpointing: bool = True
-    dtype: str = "auto"
+    dtype: Dtype = "auto"
 
     name: ClassVar[str] = "calibration"
     resumable: ClassVar[bool] = True

@@ -15,7 +15,7 @@ from darumeru.adaptation.protocols import Candidate, StepContext
 from darumeru.core.errors import UserError
 from darumeru.core.files import content_hash
 from darumeru.models.fingerprints import fingerprint
-from darumeru.models.model_folder import load_model, save_model
+from darumeru.models.model_folder import Dtype, load_model, save_model
 from darumeru.prompts.builder import load_tokenizer
 from lep_plugins.training.chat_labels import ChatLabeller
 from lep_plugins.training.conversations import Conversation, read_conversations
@@ -51,7 +51,7 @@ class InstructTune:
     micro_batch: int = 16
     epochs: int = 1
     max_length: int = 512
-    dtype: str = "auto"
+    dtype: Dtype = "auto"
     evaluate_every: int | None = None
     save_every: int = 100
 

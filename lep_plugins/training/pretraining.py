@@ -15,7 +15,7 @@ from darumeru.adaptation.protocols import Candidate, StepContext
 from darumeru.core.errors import UserError
 from darumeru.core.files import content_hash
 from darumeru.models.fingerprints import fingerprint
-from darumeru.models.model_folder import load_model, save_model
+from darumeru.models.model_folder import Dtype, load_model, save_model
 from darumeru.prompts.builder import load_tokenizer
 from lep_plugins.training.packing import PackedCorpus, pack
 from lep_plugins.training.planned_work import tokens_in
@@ -56,7 +56,7 @@ class Pretrain:
     epochs: int = 1
     max_steps: int | None = None
     mask_documents: bool = True
-    dtype: str = "auto"
+    dtype: Dtype = "auto"
     evaluate_every: int | None = None
     save_every: int = 100
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from darumeru.adaptation.protocols import Candidate, StepContext
 from darumeru.core.errors import UserError
+from darumeru.models.model_folder import Dtype
 from lep_plugins.training.calibration import Calibration, require_some
 from lep_plugins.training.conversations import Conversation, read_prompts, write_conversations
 from lep_plugins.training.filters import run_filters
@@ -27,7 +28,7 @@ class SelfCalibration(Calibration):
     teacher: str = ""
     engine: str = "vllm"
     max_new_tokens: int = 2048
-    teacher_dtype: str = "auto"
+    teacher_dtype: Dtype = "auto"
     engine_args: Mapping[str, Any] = field(default_factory=dict)
     filters: tuple[str, ...] = ("rules",)
     copies: int = 10_000

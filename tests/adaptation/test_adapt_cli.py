@@ -185,3 +185,11 @@ def test_the_quick_recipe_runs_on_bundled_text_alone(
     assert calibrated["parents"][0] == min(bits, key=bits.__getitem__)
     for name in ("board.md", "board.html", "board.json", "scores_by_step.png"):
         assert (output / name).stat().st_size > 0
+
+
+def test_a_type_that_is_none_is_refused_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--set", "donor.dtype=bf16", "--output", str(tmp_path / "out"), "--dry-run")
+    said = darumeru(capsys, monkeypatch, "adapt", str(RECIPES / "quick.yaml"), *words)
+    assert said.code == 2 and re.search(r"quick.yaml:\d+: `dtype` of step pretrain .*did you mean bfloat16", said.err)

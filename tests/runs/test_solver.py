@@ -52,6 +52,7 @@ class TwoTurns:
 
     planner: Planner
     name: str = "two turns"
+    later = frozenset[type]()
 
     def solve(self, requests: Sequence[Request]) -> Generator[Sequence[Request], Sequence[Answer], Answer]:
         (first,) = yield requests
@@ -66,6 +67,7 @@ class LongerOfTwo:
     """Takes the longer of the answers to two requests that are asked together."""
 
     name: str = "longer of two"
+    later = frozenset[type]()
 
     def solve(self, requests: Sequence[Request]) -> Generator[Sequence[Request], Sequence[Answer], Answer]:
         answers = yield requests

@@ -14,12 +14,14 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from darumeru.core.answer import Answer
-from darumeru.engines.request import Generate, Request
+from darumeru.engines.request import Generate, MultipleChoice, Request
 from darumeru.prompts.builder import PromptBuilder, load_tokenizer
 from darumeru.prompts.choice_tokens import Spelled, whole
 from darumeru.prompts.thoughts import MARKS, Marks, answer_of
 from darumeru.runs.annotate import THOUGHTS_CUT
+from darumeru.runs.planned import PlannedSample
 from darumeru.runs.thought_budget import HIDDEN, ThoughtBudget, ThoughtfulChoice
+from darumeru.tasks.sample import Sample
 from tests.asked import Command, rows_of
 
 TASK = "darumeru/multiq"
@@ -164,3 +166,11 @@ def test_a_choice_after_thoughts_has_the_model_s_own_probabilities(
             assert row["answer"]["probabilities"][label] == pytest.approx(float(probabilities[token]), rel=1e-4)
     again = command("run", "--model", tiny_model, *words, "--output", tmp_path / "run")
     assert again.code == 0 and len(rows_of(tmp_path / "run", task)) == len(rows)
+
+
+def test_an_engine_without_choices_is_not_asked_for_thoughts_before_them(tiny_model: Path) -> None:
+    builder = PromptBuilder(load_tokenizer(str(tiny_model)))
+    sample = Sample("a/b", "1", "1", lambda _: (), 0, "1")
+    planned = PlannedSample(sample, (Request((1,), Generate(80)),), 0, {}, choosing(builder))
+    assert planned.kinds == {Generate, MultipleChoice}
+    assert replace(planned, solver=None).kinds == {Generate}
